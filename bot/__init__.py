@@ -1,0 +1,1 @@
+"""The front: from GitHub to the queue, and from the bucket to the visitor."""

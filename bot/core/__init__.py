@@ -1,0 +1,1 @@
+"""What both processes must agree on; the only part of `bot` that the worker may import."""

@@ -1,0 +1,84 @@
+"""Keeping a claim alive: its lease is extended while the work goes on, and its end is noticed."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
+
+from bot.core.deployment import Deployment
+from bot.core.errors import Errored, Stopped
+from bot.core.ledger.claims import Claims, Verdict
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(slots=True, eq=False)
+class Lease:
+    """The time-limited right to a deployment, as the one who works on it sees it."""
+
+    stop: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set once, when the work is to end."""
+    reason: str = ""
+    """`""`, `lost`, `cancelled` or `superseded`."""
+
+    def check(self) -> None:
+        """Raises `Stopped(reason)` when the work is to end."""
+        if self.stop.is_set():
+            raise Stopped(self.reason)
+
+    def end(self, reason: str) -> None:
+        """Asks the work to end; the first reason stays."""
+        if not self.stop.is_set():
+            self.reason = reason
+            self.stop.set()
+
+
+@asynccontextmanager
+async def held(claims: Claims, deployment: Deployment) -> AsyncIterator[Lease]:
+    """Extends the claim's lease every third of it while the body lasts.
+
+    The body watches `lease.stop`. A claim that was lost raises `Stopped("lost")` at the exit of a
+    body that ended without an error. When Redis is out of reach for two thirds of the lease, by
+    the monotonic clock, the claim counts as lost: somebody else may have it a third later.
+    """
+    lease = Lease()
+    keeper = asyncio.create_task(_keep(claims, deployment, lease), name=f"lease {deployment.id}")
+    try:
+        yield lease
+    finally:
+        keeper.cancel()
+        with suppress(asyncio.CancelledError):
+            await keeper
+    if lease.reason == "lost":
+        raise Stopped("lost")
+
+
+async def _keep(claims: Claims, deployment: Deployment, lease: Lease) -> None:
+    third = claims.lease_seconds / 3
+    # A claim or extension counts from when it was asked for, so never for longer than it holds.
+    sure_at = time.monotonic()
+    pause = third
+    while not lease.stop.is_set():
+        await asyncio.sleep(pause)
+        asked_at = time.monotonic()
+        left = sure_at + 2 * third - asked_at
+        try:
+            # A connection that hangs must not outlast the time that is left.
+            async with asyncio.timeout(max(left, 0.05)):
+                verdict = await claims.extend(deployment)
+        except (Errored, TimeoutError) as error:
+            if time.monotonic() - sure_at >= 2 * third:
+                log.warning(
+                    "lease given up: Redis is out of reach",
+                    extra={"deployment": deployment.id, "error": str(error)},
+                )
+                lease.end("lost")
+            pause = min(third / 4, max(sure_at + 2 * third - time.monotonic(), 0), 1.0)
+            continue
+        if verdict is not Verdict.GO:
+            lease.end(verdict.value)
+        sure_at, pause = asked_at, third

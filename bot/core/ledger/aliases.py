@@ -1,0 +1,91 @@
+"""Aliases: what a host shows, and the moves that a person makes."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable
+from typing import cast
+
+import msgspec
+
+from bot.core import keys
+from bot.core.errors import Rejected
+from bot.core.ledger.connection import Connection
+
+
+class Alias(msgspec.Struct, frozen=True, kw_only=True):
+    """A mutable name that points at one release."""
+
+    label: str
+    project: str
+    kind: str
+    """`production`, `branch` or `deployment`."""
+    seq: int
+    """Rises with every move."""
+    deployment: str = ""
+    """Empty for a tombstone: the branch was deleted."""
+    release: str = ""
+    pinned: bool = False
+    moved_at: int = 0
+
+
+class Move(msgspec.Struct, frozen=True, kw_only=True):
+    """What a promotion, rollback or unpin did."""
+
+    label: str
+    deployment: str
+    previous: str
+    pinned: bool
+
+
+class Aliases:
+    """Reads and moves aliases. A push moves them in `Claims.finish`, a person here."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    async def get(self, label: str) -> Alias | None:
+        """The alias of a host label, or None."""
+        name = keys.alias(self._connection.prefix, label)
+        found = await self._connection.guard(
+            cast(Awaitable[dict[str, str]], self._connection.redis.hgetall(name))
+        )
+        if not found:
+            return None
+        return msgspec.convert({"label": label, **found}, Alias, strict=False)
+
+    async def promote(self, id_: str, *, idempotency_key: str = "") -> Move:
+        """Points production at a ready deployment, and pins it unless it is the newest.
+
+        Raises `Rejected`: `not_found`, `not_ready`.
+        """
+        return await self._point({"mode": "promote", "id": id_, "key": idempotency_key})
+
+    async def rollback(self, slug: str, *, to: str = "", idempotency_key: str = "") -> Move:
+        """Points production at the deployment before the one that is live (or at `to`), pinned.
+
+        Raises `Rejected`: `not_found`, `not_ready`, `nothing_to_roll_back_to`.
+        """
+        arguments = {"mode": "rollback", "project": slug, "id": to, "key": idempotency_key}
+        return await self._point(arguments)
+
+    async def unpin(self, slug: str, *, idempotency_key: str = "") -> Move:
+        """Lets production follow pushes again: it moves to the newest ready deployment."""
+        return await self._point({"mode": "unpin", "project": slug, "key": idempotency_key})
+
+    async def _point(self, arguments: dict[str, str]) -> Move:
+        answer = await self._connection.call("point", arguments)
+        if answer[0] != "moved":
+            status, words = _REFUSALS[answer[0]]
+            raise Rejected(words, code=answer[0], http_status=status)
+        _, label, deployment, previous, pinned = answer
+        return Move(label=label, deployment=deployment, previous=previous, pinned=pinned == "1")
+
+
+_REFUSALS = {
+    "not_found": (404, "there is no such deployment or project; see `pushlane list`"),
+    "not_ready": (409, "that deployment has no release; choose one that ended ready"),
+    "nothing_to_roll_back_to": (
+        409,
+        "production has no earlier release to roll back to; see `pushlane list`",
+    ),
+}

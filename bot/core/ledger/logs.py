@@ -1,0 +1,46 @@
+"""The live log of each claim: a stream of lines, appended only by the claim that runs."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Sequence
+from typing import Any, cast
+
+import msgspec
+
+from bot.core import keys
+from bot.core.deployment import Deployment
+from bot.core.ledger.connection import Connection
+
+
+class LogLine(msgspec.Struct, frozen=True):
+    """One line without its end. `id` orders the lines of one claim's log (Redis's stream id)."""
+
+    id: str
+    text: str
+
+
+class BuildLogs:
+    """Writes and reads live logs. They last 7 days; the bucket keeps the whole of each."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    async def append(self, deployment: Deployment, lines: Sequence[str]) -> bool:
+        """Adds lines to the running claim's log; False when the claim is fenced."""
+        arguments = {"id": deployment.id, "claim": deployment.claim, "lines": list(lines)}
+        return (await self._connection.call("append", arguments))[0] == "appended"
+
+    async def read(
+        self, id_: str, claim: str, *, after: str = "0", limit: int = 1000
+    ) -> list[LogLine]:
+        """The lines of one claim's log after `after`, oldest first, at most `limit`."""
+        name = keys.log(self._connection.prefix, id_, claim)
+        found = await self._connection.guard(
+            cast(
+                Awaitable[list[tuple[str, dict[str, str]]]],
+                cast(Any, self._connection.redis).xrange(name, min=f"({after}", count=limit)
+                if after != "0"
+                else cast(Any, self._connection.redis).xrange(name, count=limit),
+            )
+        )
+        return [LogLine(entry, fields.get("line", "")) for entry, fields in found]

@@ -1,0 +1,42 @@
+-- Ends a claimed deployment; a ready one moves its aliases, only forward (rule 7).
+--
+-- args: id claim status from fields own_label branch_label
+-- Answers {finished, record…} or {lost}. Repeated by the same claim it answers the same.
+
+local id = args.id
+local record = read(id)
+if record.ended_claim == args.claim and args.claim ~= '' then return answer('finished', id) end
+if record.claim ~= args.claim then return {'lost'} end
+if obey_stop(id) then return answer('finished', id) end
+if not includes(args.from, record.status) then return {'lost'} end
+
+local fields = args.fields
+if args.status == 'ready' then
+  local slug, release = record.project, fields.release
+  local ref_commit = redis.call('HGET', ref_key(slug, record.ref), 'commit') or ''
+  local branch = args.branch_label ~= ''
+  local newest = record.trigger ~= 'redeploy' or ref_commit == record.commit
+  fields.error_code, fields.error_message = '', ''
+
+  move(args.own_label, slug, 'deployment', id, record.seq, release)
+  if branch and newest then
+    move(args.branch_label, slug, 'branch', id, record.seq, release)
+  end
+  if branch and record.production == '1' then
+    if newest then
+      local how = move(slug, slug, 'production', id, record.seq, release)
+      redis.call('ZADD', key('history:' .. slug), record.seq, id)
+      redis.call('ZREMRANGEBYRANK', key('history:' .. slug), 0, -1001)
+      if how == 'pinned' then fields.reason = 'built, not live: production is pinned' end
+      if how == 'newer' then fields.reason = 'built, not live: a newer deployment is live' end
+    else
+      fields.reason = 'built, not live: its branch has a newer commit; promote it to make it live'
+    end
+  end
+end
+if args.status == 'errored' then
+  redis.call('LPUSH', key('dead'), id)
+  redis.call('LTRIM', key('dead'), 0, 999)
+end
+close(id, args.status, fields)
+return answer('finished', id)

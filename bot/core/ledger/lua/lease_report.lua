@@ -1,0 +1,30 @@
+-- Takes the commit that is due first to be told; nobody else gets it before the lease ends (rule 13).
+--
+-- args: lease claim
+-- Answers {leased, project, commit, version, told, failures, lease, record…} or {none, ms to wait}.
+
+local paused = redis.call('PTTL', key('report-pause'))
+if paused > 0 then return {'none', text(math.min(paused, 5000))} end
+for _ = 1, 20 do
+  local first = redis.call('ZRANGE', key('unreported'), 0, 0, 'WITHSCORES')
+  if not first[1] then return {'none', '5000'} end
+  local wait = tonumber(first[2]) - now
+  if wait > 0 then return {'none', text(math.min(wait, 5000))} end
+  local name = first[1]
+  local report = key('report:' .. name)
+  local id, version, told, failures =
+    unpack(redis.call('HMGET', report, 'deployment', 'version', 'told', 'failures'))
+  if id and redis.call('EXISTS', record_key(id)) == 1 then
+    redis.call('ZADD', key('unreported'), text(now + tonumber(args.lease)), name)
+    redis.call('HSET', report, 'lease', args.claim)
+    local project, commit = string.match(name, '^(.*):(%x+)$')
+    local found = answer('leased', id)
+    for i, word in ipairs({project, commit, version, told or '', failures or '0', args.claim}) do
+      table.insert(found, i + 1, word)
+    end
+    return found
+  end
+  -- Its record is gone: there is nothing left to tell.
+  redis.call('ZREM', key('unreported'), name)
+end
+return {'none', '100'}

@@ -1,0 +1,51 @@
+-- Moves production as a person asks: promote, rollback, unpin (rule 11). Rebuilds nothing.
+--
+-- args: mode id project key
+-- Answers {moved, label, deployment, previous, pinned} or {not_found}, {not_ready},
+-- {nothing_to_roll_back_to}.
+
+local once = args.key ~= '' and key('request:' .. args.key)
+if once then
+  local seen = redis.call('GET', once)
+  if seen then return cjson.decode(seen) end
+end
+
+local id = args.id or ''
+local slug = args.project or ''
+if args.mode == 'promote' then slug = get(id, 'project') end
+if slug == '' or redis.call('EXISTS', key('project:' .. slug)) == 0 then return {'not_found'} end
+
+local alias, history = key('alias:' .. slug), key('history:' .. slug)
+local live = redis.call('HGET', alias, 'deployment') or ''
+local newest = redis.call('ZREVRANGE', history, 0, 0)[1] or ''
+
+if args.mode == 'rollback' and id == '' then
+  local below = redis.call('ZSCORE', history, live)
+  local top = below and '(' .. below or '+inf'
+  for _, candidate in ipairs(redis.call('ZREVRANGEBYSCORE', history, top, '-inf', 'LIMIT', 0, 50)) do
+    if candidate ~= live and get(candidate, 'release') ~= '' then
+      id = candidate
+      break
+    end
+  end
+  if id == '' then return {'nothing_to_roll_back_to'} end
+elseif args.mode == 'unpin' then
+  if newest == '' then return {'nothing_to_roll_back_to'} end
+  id = newest
+end
+
+local status, project, release, seq =
+  unpack(redis.call('HMGET', record_key(id), 'status', 'project', 'release', 'seq'))
+if not status or project ~= slug then return {'not_found'} end
+if status ~= 'ready' or not release or release == '' then return {'not_ready'} end
+
+-- Promoting the newest lets production follow pushes again.
+local pinned = (args.mode == 'unpin' or (args.mode == 'promote' and id == newest)) and '0' or '1'
+local moves = redis.call('HINCRBY', key('project:' .. slug), 'seq', 1)
+redis.call('HSET', alias, 'project', slug, 'kind', 'production', 'seq', text(moves),
+  'deployment_seq', seq, 'deployment', id, 'release', release, 'pinned', pinned,
+  'moved_at', text(now))
+say('alias:' .. slug)
+local found = {'moved', slug, id, live, pinned}
+if once then redis.call('SET', once, cjson.encode(found), 'EX', DAY) end
+return found

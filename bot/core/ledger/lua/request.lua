@@ -1,0 +1,34 @@
+-- Records what a person asks for: a ref, or an old deployment's commit anew (rule 11).
+--
+-- args: id slugs repository project ref commit trigger redeploy_of idempotency_key
+-- Answers {recorded | repeated | unknown, deployment id}.
+
+local once = args.idempotency_key ~= '' and key('request:' .. args.idempotency_key)
+if once then
+  local seen = redis.call('GET', once)
+  if seen then return {'repeated', seen} end
+end
+
+local slug
+if args.project ~= '' then
+  slug = redis.call('EXISTS', key('project:' .. args.project)) == 1 and args.project
+else
+  slug = find_project(args.repository, '0') or make_project(args.repository, '0', args.slugs)
+end
+if not slug then return {'unknown', ''} end
+
+-- An empty ref is the production branch; where that is not known yet, intake asks git for HEAD.
+local home = production_ref(slug)
+local ref = args.ref
+if ref == '' then ref = home ~= '' and home or 'HEAD' end
+local old = args.redeploy_of ~= '' and read(args.redeploy_of) or {}
+create(args.id, slug, {
+  ref = ref, commit = args.commit, trigger = args.trigger, redeploy_of = args.redeploy_of,
+  seq = text(redis.call('HINCRBY', key('project:' .. slug), 'seq', 1)),
+  production = (ref == home or ref == 'HEAD') and '1' or '0',
+  message = old.message or '', author = old.author or '',
+}, true)
+if once then redis.call('SET', once, args.id, 'EX', DAY) end
+fill(slug)
+touch(args.id)
+return {'recorded', args.id}

@@ -1,0 +1,137 @@
+"""How a deployment comes to be recorded, and how it is called off."""
+
+from __future__ import annotations
+
+from typing import Any, Literal, cast
+
+import msgspec
+
+from bot.core import keys
+from bot.core.deployment import Trigger, branch_slug, new_id, project_slugs
+from bot.core.ledger.connection import Connection
+
+DELIVERY_SECONDS = 30 * 86_400
+
+
+class Push(msgspec.Struct, frozen=True, kw_only=True):
+    """One verified push of a branch. `pushed_at` is in whole seconds, GitHub's time."""
+
+    guid: str
+    body_sha256: str
+    repository: str
+    repository_id: int
+    private: bool
+    default_branch: str
+    ref: str
+    before: str
+    after: str
+    pushed_at: int
+    message: str = ""
+    author: str = ""
+
+
+class Removal(msgspec.Struct, frozen=True, kw_only=True):
+    """One verified deletion of a branch."""
+
+    guid: str
+    body_sha256: str
+    repository: str
+    repository_id: int
+    ref: str
+    before: str
+    pushed_at: int
+
+
+class Request(msgspec.Struct, frozen=True, kw_only=True):
+    """A deployment that a person asks for. Give `project` (a slug) or `repository`, and a `ref`.
+
+    `ref` is whole (`refs/heads/main`), or 40 hex digits; `""` is the production branch.
+    """
+
+    repository: str = ""
+    project: str = ""
+    ref: str = ""
+    commit: str = ""
+    trigger: Literal[Trigger.MANUAL, Trigger.REDEPLOY] = Trigger.MANUAL
+    redeploy_of: str = ""
+    idempotency_key: str = ""
+
+
+class Answer(msgspec.Struct, frozen=True, kw_only=True):
+    """What recording led to.
+
+    `recorded`: new. `repeated`: seen before, `deployment` is the old id. `superseded`: recorded,
+    but a newer push came first. `removed`: the branch's alias is gone. `late`: a deletion that a
+    newer push has overtaken. `unknown`: no such project. `ambiguous`: never.
+    """
+
+    outcome: Literal["recorded", "repeated", "superseded", "removed", "late", "unknown"]
+    deployment: str = ""
+
+
+class Records:
+    """Records pushes, deletions and requests; each answer is durable before it is given."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    async def record(self, push: Push) -> Answer:
+        """Records a push as safety.md §2 rule 1 says: repeats and late ones are told apart."""
+        return await self._answer(
+            "record",
+            {
+                **_words(push),
+                "id": new_id(),
+                "slugs": project_slugs(push.repository),
+            },
+        )
+
+    async def remove(self, removal: Removal) -> Answer:
+        """Takes a deleted branch down: stops what is of its ref, leaves a tombstone."""
+        return await self._answer(
+            "remove",
+            {
+                **_words(removal),
+                "branch_slugs": _branch_slugs(removal.ref),
+            },
+        )
+
+    async def request(self, request: Request) -> Answer:
+        """Records what a person asks for. A repeated `idempotency_key` gives the old id."""
+        return await self._answer(
+            "request",
+            {
+                **_words(request),
+                "id": new_id(),
+                "slugs": project_slugs(request.repository) if request.repository else (),
+            },
+        )
+
+    async def cancel(self, id_: str, *, reason: str = "") -> str:
+        """Calls a deployment off: `cancelled` (at once), `stopping`, `ended` or `unknown`."""
+        return (await self._connection.call("cancel", {"id": id_, "reason": reason}))[0]
+
+    async def note(self, guid: str, fields: dict[str, str]) -> None:
+        """Writes what a delivery led to, for 30 days. Never changes what is noted already."""
+        redis, name = self._connection.redis, keys.delivery(self._connection.prefix, guid)
+        async with redis.pipeline(transaction=True) as pipe:
+            for field, text in fields.items():
+                pipe.hsetnx(name, field, text)
+            pipe.expire(name, DELIVERY_SECONDS)
+            await self._connection.guard(pipe.execute())
+
+    async def _answer(self, verb: str, arguments: dict[str, Any]) -> Answer:
+        outcome, deployment = await self._connection.call(verb, arguments)
+        return Answer(outcome=cast(Any, outcome), deployment=deployment)
+
+
+def _words(struct: msgspec.Struct) -> dict[str, str]:
+    """Lua reads every number from text: its JSON would round large ones."""
+    found = msgspec.structs.asdict(struct)
+    return {k: str(int(v)) if isinstance(v, bool | int) else str(v) for k, v in found.items()}
+
+
+def _branch_slugs(ref: str) -> dict[str, str]:
+    """The branch's slug for each length of a project's slug, since the script learns it late."""
+    branch = ref.removeprefix("refs/heads/")
+    return {str(n): branch_slug(branch, length=61 - n) for n in range(1, 41)}

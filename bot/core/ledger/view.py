@@ -1,0 +1,189 @@
+"""What the ledger holds, for those who only read it."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Sequence
+from typing import Any, cast
+
+import msgspec
+
+from bot.core import keys
+from bot.core.deployment import Deployment
+from bot.core.ledger.connection import Connection
+
+
+class Project(msgspec.Struct, frozen=True, kw_only=True):
+    """A repository with its settings."""
+
+    slug: str
+    repository: str
+    repository_id: int = 0
+    private: bool = False
+    default_branch: str = ""
+    production_branch: str = ""
+    """The branch that goes live; the default branch unless a person says otherwise."""
+    seq: int = 0
+    created_at: int = 0
+
+
+class Delivery(msgspec.Struct, frozen=True, kw_only=True):
+    """What one delivery led to, and the rule that decided."""
+
+    guid: str
+    event: str = ""
+    repository: str = ""
+    ref: str = ""
+    outcome: str = ""
+    rule: str = ""
+    deployment: str = ""
+    at: int = 0
+
+
+class QueueView(msgspec.Struct, frozen=True, kw_only=True):
+    """The queue at one moment. Lists hold ids in order, the next first."""
+
+    fetch: list[str]
+    high: list[str]
+    normal: list[str]
+    waiting: int
+    active: list[str]
+    delayed: int
+    dead: int
+    oldest_seconds: float
+    """Age of the deployment that has waited longest; 0 when none waits."""
+
+
+def to_deployment(flat: Sequence[str]) -> Deployment:
+    """A record from what HGETALL answers inside a script: name, value, name, value …"""
+    fields: dict[str, Any] = dict(zip(flat[::2], flat[1::2], strict=True))
+    return _deployment(fields)
+
+
+def _deployment(fields: dict[str, Any]) -> Deployment:
+    claims = tuple(filter(None, str(fields.pop("claims", "")).split(",")))
+    return msgspec.convert({**fields, "claims": claims}, Deployment, strict=False)
+
+
+class View:
+    """Reads records, lists and indexes. Never writes."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._redis = cast(Any, connection.redis)
+
+    async def ping(self) -> None:
+        """Raises `Errored` when Redis does not answer."""
+        await self._connection.guard(cast(Awaitable[Any], self._redis.ping()))
+
+    async def deployment(self, id_: str) -> Deployment | None:
+        """One record, or None."""
+        found = await self._connection.guard(
+            self._redis.hgetall(keys.deployment(self._connection.prefix, id_))
+        )
+        return _deployment(found) if found else None
+
+    async def deployments(
+        self,
+        *,
+        project: str = "",
+        branch: str = "",
+        status: str = "",
+        cursor: str = "",
+        limit: int = 20,
+    ) -> tuple[list[Deployment], str]:
+        """Records, newest first, and the cursor of the next page (`""` at the end).
+
+        `branch` and `status` filter; a page looks at no more than 1,000 records, so it may be
+        short, or even empty, while its cursor goes on.
+        """
+        index = f"deployments:{project}" if project else "deployments"
+        name = keys.named(self._connection.prefix, index)
+        top = f"({cursor}" if cursor else "+inf"
+        found: list[Deployment] = []
+        for _ in range(10):
+            page = await self._connection.guard(
+                self._redis.zrange(
+                    name, top, "-inf", desc=True, byscore=True, offset=0, num=100, withscores=True
+                )
+            )
+            if not page:
+                return found, ""
+            records = await self._records([id_ for id_, _ in page])
+            for (_, score), record in zip(page, records, strict=True):
+                top = f"({score:.3f}"
+                if record and _matches(record, branch, status):
+                    found.append(record)
+                    if len(found) == limit:
+                        return found, top[1:]
+        return found, top[1:]
+
+    async def newest(self, project: str) -> Deployment | None:
+        """The project's newest deployment, or None."""
+        found, _ = await self.deployments(project=project, limit=1)
+        return found[0] if found else None
+
+    async def project(self, name: str) -> Project | None:
+        """A project by its slug or by `owner/name`, or None."""
+        slug = name
+        if "/" in name:
+            mapped = keys.named(self._connection.prefix, f"name:{name.lower()}")
+            slug = await self._connection.guard(self._redis.get(mapped)) or ""
+        found = await self._connection.guard(
+            self._redis.hgetall(keys.project(self._connection.prefix, slug))
+        )
+        if not found:
+            return None
+        found["production_branch"] = found.get("production_branch") or found["default_branch"]
+        return msgspec.convert(found, Project, strict=False)
+
+    async def projects(self) -> list[Project]:
+        """All projects, oldest first."""
+        slugs = await self._connection.guard(
+            self._redis.zrange(keys.named(self._connection.prefix, "projects"), 0, -1)
+        )
+        found = [await self.project(slug) for slug in slugs]
+        return [project for project in found if project]
+
+    async def delivery(self, guid: str) -> Delivery | None:
+        """What a delivery led to, or None."""
+        found = await self._connection.guard(
+            self._redis.hgetall(keys.delivery(self._connection.prefix, guid))
+        )
+        return msgspec.convert({"guid": guid, **found}, Delivery, strict=False) if found else None
+
+    async def queue(self) -> QueueView:
+        """The lists and indexes, read at one moment."""
+        prefix = self._connection.prefix
+        async with self._redis.pipeline(transaction=True) as pipe:
+            for name in (keys.fetch(prefix), keys.high(prefix), keys.queue(prefix)):
+                pipe.lrange(name, 0, -1)
+            pipe.zcard(keys.named(prefix, "waiting"))
+            pipe.zrange(keys.named(prefix, "active"), 0, -1)
+            pipe.zcard(keys.named(prefix, "delayed"))
+            pipe.llen(keys.named(prefix, "dead"))
+            pipe.zrange(keys.named(prefix, "waiting"), 0, 0, withscores=True)
+            pipe.time()
+            found = await self._connection.guard(pipe.execute())
+        fetch, high, normal, waiting, active, delayed, dead, oldest, (seconds, micros) = found
+        age = seconds + micros / 1e6 - oldest[0][1] / 1000 if oldest else 0.0
+        return QueueView(
+            fetch=fetch,
+            high=high,
+            normal=normal,
+            waiting=waiting,
+            active=active,
+            delayed=delayed,
+            dead=dead,
+            oldest_seconds=max(age, 0.0),
+        )
+
+    async def _records(self, ids: Sequence[str]) -> list[Deployment | None]:
+        async with self._redis.pipeline(transaction=False) as pipe:
+            for id_ in ids:
+                pipe.hgetall(keys.deployment(self._connection.prefix, id_))
+            found = await self._connection.guard(pipe.execute())
+        return [_deployment(fields) if fields else None for fields in found]
+
+
+def _matches(record: Deployment, branch: str, status: str) -> bool:
+    return (not branch or record.branch == branch) and (not status or record.status == status)

@@ -1,0 +1,229 @@
+"""The repository's own file: what `pushlane.toml` asks of a build and of a site. Pure."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from functools import lru_cache
+from typing import Annotated, Any, Final
+
+import msgspec
+
+from bot.core.errors import BuildFailed
+
+FILE: Final = "pushlane.toml"
+LIMIT: Final = 262_144
+"""Bytes; a longer file is refused."""
+
+_SKIP_WORDS: Final = ("[skip ci]", "[ci skip]", "[skip deploy]")
+_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}")
+_PLACE: Final = re.compile(r"\$\.?(\S*)")
+
+Word = Annotated[str, msgspec.Meta(max_length=1000)]
+Words = Annotated[tuple[Word, ...], msgspec.Meta(max_length=200)]
+
+
+class Build(msgspec.Struct, frozen=True, kw_only=True):
+    """How to build. An empty string means: find out."""
+
+    root: Word = ""
+    """Where to work, relative to the repository; `""` is its top."""
+    command: Word | None = None
+    """None: the framework's own; `""`: no build at all."""
+    install: Word | None = None
+    """None: the package manager's own; `""`: install nothing."""
+    output: Word = ""
+    """The directory to publish, relative to `root`."""
+    node: Word = ""
+    """A version or the beginning of one."""
+    fetch_depth: Annotated[int, msgspec.Meta(ge=0, le=1_000_000)] = 1
+    """Commits of history in the source; 0 is the whole of it."""
+    submodules: bool = True
+    watch: Words = ()
+    """Globs: deploy only when one of these changed. Empty: always."""
+    skip_branches: Words = ()
+    """Globs of branches that are never deployed."""
+    environment: dict[str, str] = {}
+
+
+class Site(msgspec.Struct, frozen=True, kw_only=True):
+    """How to serve."""
+
+    spa: bool = False
+    """Paths that are not there show `index.html`."""
+
+
+class Redirect(msgspec.Struct, frozen=True, kw_only=True, rename={"from_": "from"}):
+    """One rule of `[[redirects]]`."""
+
+    from_: Word
+    to: Word
+    status: Annotated[int, msgspec.Meta(ge=200, le=599)] = 301
+
+
+class Headers(msgspec.Struct, frozen=True, kw_only=True, rename={"for_": "for"}):
+    """One rule of `[[headers]]`."""
+
+    for_: Word
+    values: dict[str, Word]
+
+
+class Sitefile(msgspec.Struct, frozen=True, kw_only=True):
+    """The whole file; every part has a default, so that no file is an empty one."""
+
+    build: Build = Build()
+    site: Site = Site()
+    redirects: Annotated[tuple[Redirect, ...], msgspec.Meta(max_length=10_000)] = ()
+    headers: Annotated[tuple[Headers, ...], msgspec.Meta(max_length=10_000)] = ()
+    warnings: tuple[str, ...] = ()
+    """One line for each key that is not understood or not served yet, for the log."""
+
+
+def parse(body: bytes | None) -> Sitefile:
+    """Reads the bytes of `pushlane.toml`; None (no file) gives the defaults.
+
+    Raises `BuildFailed` (code `sitefile_invalid`) that says where the file is wrong.
+    """
+    if body is None:
+        return Sitefile()
+    if len(body) > LIMIT:
+        raise _invalid(f"is longer than {LIMIT // 1024} KB; shorten it")
+    try:
+        found = tomllib.loads(body.decode("utf-8"))
+    except UnicodeDecodeError as error:
+        line = body.count(b"\n", 0, error.start) + 1
+        raise _invalid(f"is not UTF-8 in line {line}; save it as UTF-8") from None
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
+        raise _invalid(f"is not valid TOML: {error}") from None
+    found.pop("warnings", None)
+    warnings = [*_unknown(found, "", Sitefile), *_unserved(found)]
+    _as_text(found)
+    try:
+        sitefile = msgspec.convert({**found, "warnings": warnings}, Sitefile)
+    except msgspec.ValidationError as error:
+        reason, _, place = str(error).partition(" - at ")
+        where = _PLACE.sub(r"\1", place.strip("`")) or "the top"
+        raise _invalid(f"is wrong at `{where}`: {reason[:1].lower()}{reason[1:]}") from None
+    build = sitefile.build
+    for name in build.environment:
+        if not _NAME.fullmatch(name):
+            raise _invalid(f"has {name!r} in [build.environment], which is no variable's name")
+    return msgspec.structs.replace(
+        sitefile,
+        build=msgspec.structs.replace(
+            build,
+            root=_inside(build.root, "build.root"),
+            output=_inside(build.output, "build.output"),
+        ),
+    )
+
+
+def skip_reason(message: str, branch: str, sitefile: Sitefile) -> str | None:
+    """Why the commit is not to be deployed, for people; None when it is."""
+    lowered = message.lower()
+    for words in _SKIP_WORDS:
+        if words in lowered:
+            return f"the commit's message says {words}"
+    for pattern in sitefile.build.skip_branches:
+        if matches(pattern, branch):
+            return f"{FILE} skips branches like {pattern}"
+    return None
+
+
+def watch_reason(changed: tuple[str, ...], sitefile: Sitefile) -> str | None:
+    """Why nothing that is watched changed, for people; None when something did, or all is."""
+    watched = sitefile.build.watch
+    if not watched or any(matches(pattern, path) for pattern in watched for path in changed):
+        return None
+    return f"nothing changed in {', '.join(watched[:5])} since the last deployed commit"
+
+
+def matches(pattern: str, path: str) -> bool:
+    """Whether a glob matches the whole path. `*` and `?` stay inside a part, `**` does not.
+
+    Steps through all ways at once: a hostile pattern costs its length times the path's, no more.
+    """
+    tokens = _tokens(pattern)
+    here = _reached(tokens, {0})
+    for letter in path:
+        entered, within = set[int](), set[int]()
+        for at in here:
+            part = tokens[at] if at < len(tokens) else ""
+            if part == "**/":
+                within.add(at)
+                if letter == "/":
+                    entered.add(at + 1)
+            elif part == "**" or (part == "*" and letter != "/"):
+                entered.add(at)
+            elif part == letter or (part == "?" and letter != "/"):
+                entered.add(at + 1)
+        here = _reached(tokens, entered) | within
+    return len(tokens) in here
+
+
+@lru_cache(1000)
+def _tokens(pattern: str) -> tuple[str, ...]:
+    return tuple(re.findall(r"\*\*+/|\*\*+|.", re.sub(r"\*\*+", "**", pattern), re.DOTALL))
+
+
+def _reached(tokens: tuple[str, ...], positions: set[int]) -> set[int]:
+    """The positions, and those after each star there, since it may match nothing."""
+    found = set(positions)
+    for start in positions:
+        at = start
+        while at < len(tokens) and tokens[at] in ("*", "**", "**/"):
+            at += 1
+            found.add(at)
+    return found
+
+
+def _invalid(words: str) -> BuildFailed:
+    return BuildFailed(f"{FILE} {words}", code="sitefile_invalid")
+
+
+def _inside(path: str, key: str) -> str:
+    parts = [part for part in path.split("/") if part not in ("", ".")]
+    if path.startswith("/") or ".." in parts or any(ord(c) < 32 or c == "\\" for c in path):
+        raise _invalid(f"has `{key} = {path!r}`; it takes a path inside the repository")
+    if any(part.lower() == ".git" for part in parts):
+        raise _invalid(f"has `{key} = {path!r}`; .git cannot be built or published")
+    return "/".join(parts)
+
+
+def _unknown(found: dict[str, Any], where: str, shape: Any) -> list[str]:
+    known = {field.encode_name: field.type for field in msgspec.structs.fields(shape)}
+    lines = []
+    for name, value in found.items():
+        path = f"{where}{name}"
+        if name not in known:
+            lines.append(f"{FILE}: `{path[:100]}` is not understood")
+        elif isinstance(value, dict) and path in ("build", "site"):
+            lines += _unknown(value, f"{path}.", {"build": Build, "site": Site}[path])
+    return lines
+
+
+def _unserved(found: dict[str, Any]) -> list[str]:
+    return [
+        f"{FILE}: `{name}` is read, but not served yet"
+        for name in ("redirects", "headers")
+        if found.get(name)
+    ]
+
+
+def _as_text(found: dict[str, Any]) -> None:
+    """Numbers and truths where a text is meant (`node = 22`) become that text."""
+    build = found.get("build")
+    if not isinstance(build, dict):
+        return
+    if isinstance(build.get("node"), int | float) and not isinstance(build["node"], bool):
+        build["node"] = str(build["node"])
+    environment = build.get("environment")
+    if isinstance(environment, dict):
+        build["environment"] = {
+            name: str(value).lower()
+            if isinstance(value, bool)
+            else str(value)
+            if isinstance(value, int | float)
+            else value
+            for name, value in environment.items()
+        }

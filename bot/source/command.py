@@ -1,0 +1,276 @@
+"""One git process at a time: fixed arguments, a scrubbed environment, a deadline, a size cap."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import os
+import re
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from pathlib import Path
+from typing import IO, Any, cast
+from urllib.parse import urlsplit
+
+from git import Git
+from git.exc import GitCommandNotFound
+
+from bot.core.errors import Errored
+
+_PASSED = re.compile(
+    r"(SSL_CERT_(FILE|DIR)|GIT_SSL_CA(INFO|PATH)|CURL_CA_BUNDLE"
+    r"|(HTTPS?|ALL|NO)_PROXY|(https?|all|no)_proxy|PATH|LD_LIBRARY_PATH|TMPDIR)"
+)
+"""What of our environment reaches git: certificates, proxies, where programs are."""
+_KILLED_AFTER = 10.0
+_CONFIG: Mapping[str, str] = {
+    "core.hooksPath": os.devnull,
+    "core.fsmonitor": "false",
+    "core.symlinks": "false",
+    "core.askPass": "",
+    "core.quotePath": "false",
+    "credential.helper": "",
+    "transfer.fsckObjects": "true",
+    # Old, honest repositories have these; none of them does harm.
+    "fetch.fsck.zeroPaddedFilemode": "ignore",
+    "fetch.fsck.badTimezone": "ignore",
+    "fetch.fsck.missingSpaceBeforeDate": "ignore",
+    "fetch.fsck.missingSpaceBeforeEmail": "ignore",
+    "fetch.fsck.missingEmail": "ignore",
+    # Always one pack for a fetch: its growth can be watched, and it costs one file.
+    "fetch.unpackLimit": "1",
+    "fetch.recurseSubmodules": "false",
+    "submodule.recurse": "false",
+    "fetch.writeCommitGraph": "false",
+    "gc.auto": "0",
+    "gc.packRefs": "false",
+    "maintenance.auto": "false",
+    "http.followRedirects": "false",
+    "http.lowSpeedLimit": "1000",
+    "http.lowSpeedTime": "30",
+    "protocol.allow": "never",
+    "pack.threads": "2",
+    "tar.umask": "0022",
+    "advice.detachedHead": "false",
+}
+
+
+class GitFailed(Exception):
+    """git ended with an error; `words` is what it said, bounded and without credentials."""
+
+    def __init__(self, verb: str, status: int, words: str) -> None:
+        super().__init__(f"git {verb} ended with {status}: {words}")
+        self.words = words
+
+
+class GitTooLarge(Exception):
+    """git wrote more than it may."""
+
+
+class GitTimeout(Exception):
+    """git did not end in time and was killed."""
+
+
+class Process:
+    """A git that runs, in a process group of its own, to be read from one thread."""
+
+    def __init__(self, verb: str, arguments: Sequence[str], options: Mapping[str, Any]) -> None:
+        self.verb = verb
+        try:
+            # GitPython merges `env` over our own environment, so what is not meant for git is
+            # unset by name; `start_new_session` lets the whole group be killed.
+            running = Git().execute(
+                ["env", *_unset(options["env"]), "git", *arguments],
+                as_process=True,
+                start_new_session=True,
+                **options,
+            )
+        except GitCommandNotFound as error:
+            raise Errored("git is not installed: install it", code="git_missing") from error
+        self._running: Any = running
+        self._process = cast("subprocess.Popen[bytes]", self._running.proc)
+
+    @property
+    def stdout(self) -> IO[bytes]:
+        """What git writes."""
+        assert self._process.stdout is not None
+        return self._process.stdout
+
+    def communicate(
+        self, *, deadline: float, grown: Callable[[], bool] = lambda: False
+    ) -> tuple[bytes, bytes]:
+        """All that it writes until its end. Raises `GitTimeout`, and `GitTooLarge` by `grown`."""
+        while True:
+            try:
+                return self._process.communicate(timeout=0.25)
+            except subprocess.TimeoutExpired:
+                if time.monotonic() > deadline:
+                    raise GitTimeout(self.verb) from None
+                if grown():
+                    raise GitTooLarge(self.verb) from None
+
+    def read(self, limit: int) -> bytes:
+        """The first `limit` bytes of what it writes, or all, when there are fewer."""
+        return self.stdout.read(limit)
+
+    def finish(self, *, deadline: float) -> None:
+        """Waits for the end; raises `GitFailed` when it is not a good one."""
+        try:
+            _, errors = self._process.communicate(timeout=max(deadline - time.monotonic(), 0.1))
+        except subprocess.TimeoutExpired:
+            raise GitTimeout(self.verb) from None
+        self.check(errors)
+
+    def check(self, errors: bytes) -> None:
+        """Raises `GitFailed` when it ended badly."""
+        status = self._process.returncode
+        if status:
+            raise GitFailed(self.verb, status, errors.decode(errors="replace")[-2000:].strip())
+
+    def kill(self) -> None:
+        """Kills git and its children, from any thread."""
+        with suppress(ProcessLookupError, PermissionError):
+            os.killpg(self._process.pid, signal.SIGKILL)
+
+    def close(self) -> None:
+        """Kills what still runs, reaps it, and closes its pipes."""
+        if self._process.poll() is None:
+            self.kill()
+        for pipe in (self._process.stdin, self._process.stdout, self._process.stderr):
+            if pipe is not None:
+                pipe.close()
+        with suppress(subprocess.TimeoutExpired):
+            self._process.wait(_KILLED_AFTER)
+
+
+class Commands:
+    """Starts git. `concurrency` bounds how many processes work at once."""
+
+    def __init__(self, environment: Mapping[str, str], *, concurrency: int) -> None:
+        self._environment = {k: v for k, v in environment.items() if _PASSED.fullmatch(k)}
+        # Debian's git speaks TLS by GnuTLS, which does not know this name.
+        bundle = environment.get("SSL_CERT_FILE") or environment.get("CURL_CA_BUNDLE")
+        if bundle:
+            self._environment.setdefault("GIT_SSL_CAINFO", bundle)
+        self._threads = ThreadPoolExecutor(concurrency * 2, thread_name_prefix="git")
+
+    def close(self) -> None:
+        """Lets the threads go when what they do has ended."""
+        self._threads.shutdown(wait=False)
+
+    def start(
+        self,
+        verb: str,
+        arguments: Sequence[str],
+        *,
+        directory: Path,
+        stdin: IO[bytes] | None = None,
+        config: Mapping[str, str] | None = None,
+        held: int | None = None,
+    ) -> Process:
+        """Starts `git <verb> <arguments>` in the bare repository `directory`.
+
+        `held` is a file descriptor that stays open as long as any process of this git lives.
+        """
+        options: dict[str, Any] = {
+            "env": self._environment | _base(directory, config or {}),
+            "istream": stdin,
+        }
+        if held is not None:
+            options["pass_fds"] = (held,)
+        return Process(verb, [f"--git-dir={directory}", verb, *arguments], options)
+
+    async def call(
+        self,
+        verb: str,
+        arguments: Sequence[str],
+        *,
+        directory: Path,
+        timeout_seconds: float,
+        stdin: IO[bytes] | None = None,
+        config: Mapping[str, str] | None = None,
+        held: int | None = None,
+        grown: Callable[[], bool] = lambda: False,
+    ) -> bytes:
+        """What one git writes. Cancelled, it kills the process and awaits its end.
+
+        Raises `GitFailed`, `GitTimeout`, `GitTooLarge`.
+        """
+        started: list[Process] = []
+        gone = False
+
+        def work() -> bytes:
+            deadline = time.monotonic() + timeout_seconds
+            process = self.start(
+                verb, arguments, directory=directory, stdin=stdin, config=config, held=held
+            )
+            started.append(process)
+            try:
+                if gone:
+                    return b""
+                found, errors = process.communicate(deadline=deadline, grown=grown)
+                process.check(errors)
+                return found
+            finally:
+                process.close()
+
+        def stop() -> None:
+            nonlocal gone
+            gone = True
+            for process in started:
+                process.kill()
+
+        return await self.within(work, stop)
+
+    async def within(self, work: Callable[[], Any], stop: Callable[[], None]) -> Any:
+        """Does `work` in a thread of the limiter's; cancelled, it calls `stop` and awaits it."""
+        future = asyncio.get_running_loop().run_in_executor(self._threads, work)
+        try:
+            return await asyncio.shield(future)
+        except asyncio.CancelledError:
+            stop()
+            while not future.done():
+                with suppress(BaseException):
+                    await asyncio.shield(future)
+            raise
+
+
+def network(url: str, token: str | None) -> dict[str, str]:
+    """Configuration for speaking to `url` and to nothing else; the token goes as a header."""
+    parts = urlsplit(url)
+    config = {f"protocol.{parts.scheme}.allow": "always"}
+    if token:
+        secret = base64.b64encode(f"x-access-token:{token}".encode()).decode()
+        config[f"http.{parts.scheme}://{parts.netloc}/.extraHeader"] = (
+            f"Authorization: Basic {secret}"
+        )
+    return config
+
+
+def _base(directory: Path, config: Mapping[str, str]) -> dict[str, str]:
+    settings = {**_CONFIG, **config}
+    environment = {
+        "HOME": str(directory),
+        "GIT_CONFIG_NOSYSTEM": "1",
+        "GIT_CONFIG_GLOBAL": os.devnull,
+        "GIT_ATTR_NOSYSTEM": "1",
+        "GIT_TERMINAL_PROMPT": "0",
+        "GIT_ASKPASS": "",
+        "GIT_SSH_COMMAND": "false",
+        "GIT_OPTIONAL_LOCKS": "0",
+        "GIT_PROTOCOL_FROM_USER": "0",
+        "GIT_CONFIG_COUNT": str(len(settings)),
+    }
+    for index, (key, value) in enumerate(settings.items()):
+        environment[f"GIT_CONFIG_KEY_{index}"] = key
+        environment[f"GIT_CONFIG_VALUE_{index}"] = value
+    return environment
+
+
+def _unset(kept: Mapping[str, str]) -> list[str]:
+    names = (n for n in os.environ if n not in kept and n not in ("LANGUAGE", "LC_ALL"))
+    return [word for name in names for word in ("-u", name)]

@@ -1,0 +1,1 @@
+"""Pushlane's tests: unit, integration, acceptance, and the GitHub stand-in that they share."""

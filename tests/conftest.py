@@ -1,0 +1,87 @@
+"""Real servers for every tier, one of each for the whole session.
+
+They are plain fixtures, bound to no event loop. What keeps tests apart is a random prefix each. A
+server that cannot be started fails the tests that need it; nothing is skipped.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import shutil
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from bot.embedded import Server, start_seaweedfs, start_valkey
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class S3:
+    """An S3 that runs. `environ` is what a process needs to find it."""
+
+    endpoint_url: str
+    access_key: str
+    secret_key: str
+    bucket: str
+    environ: Mapping[str, str]
+
+
+@pytest.fixture(scope="session")
+def valkey(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The URL of the embedded Valkey."""
+    server = asyncio.run(
+        start_valkey(tmp_path_factory.mktemp("valkey"), password=secrets.token_hex(8), port=0)
+    )
+    yield server.environ["PUSHLANE_REDIS_URL"]
+    asyncio.run(server.stop())
+
+
+@pytest.fixture(scope="session")
+def debian_redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The URL of a Redis as the distribution ships it (7.0 on Debian 12), durable as ours."""
+    binary = shutil.which("redis-server")
+    assert binary, "install redis-server: scripts/setup --dev does, as root"
+    server = asyncio.run(
+        start_valkey(
+            tmp_path_factory.mktemp("redis"),
+            password=secrets.token_hex(8),
+            port=0,
+            binary=Path(binary),
+        )
+    )
+    yield server.environ["PUSHLANE_REDIS_URL"]
+    asyncio.run(server.stop())
+
+
+@pytest.fixture(scope="session")
+def seaweedfs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3]:
+    """The embedded SeaweedFS."""
+    server = asyncio.run(
+        start_seaweedfs(
+            tmp_path_factory.mktemp("seaweedfs"),
+            access_key=secrets.token_hex(10),
+            secret_key=secrets.token_hex(16),
+            bucket="pushlane-tests",
+        )
+    )
+    yield _s3(server)
+    asyncio.run(server.stop())
+
+
+@pytest.fixture
+def prefix() -> str:
+    """A prefix of this test's own, for keys in Redis (`redis_prefix`) and objects in S3 alike."""
+    return f"t{secrets.token_hex(6)}"
+
+
+def _s3(server: Server) -> S3:
+    return S3(
+        endpoint_url=server.environ["PUSHLANE_S3_ENDPOINT_URL"],
+        access_key=server.environ["AWS_ACCESS_KEY_ID"],
+        secret_key=server.environ["AWS_SECRET_ACCESS_KEY"],
+        bucket=server.environ["PUSHLANE_S3_BUCKET"],
+        environ=server.environ,
+    )

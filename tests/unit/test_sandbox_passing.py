@@ -1,0 +1,66 @@
+"""What of the worker's environment a build is told."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from worker.sandbox.kernel import bytes_of_tree, remove_tree
+from worker.sandbox.passing import survey
+
+
+async def test_certificates_and_indexes_pass_and_secrets_do_not(tmp_path: Path) -> None:
+    authority = tmp_path / "deep" / "ca.pem"
+    authority.parent.mkdir()
+    authority.write_text("x")
+    passing = await survey(
+        {
+            "PATH": "/nowhere",
+            "SSL_CERT_FILE": str(authority),
+            "PIP_INDEX_URL": "http://mirror.example:8080/simple",
+            "npm_config_registry": "https://npm.example/",
+            "npm_config__auth": "secret",
+            "npm_config_//npm.example/:_authToken": "secret",
+            "npm_config_cache": "/root/.npm",
+            "PIP_CACHE_DIR": "/root/.cache",
+            "AWS_SECRET_ACCESS_KEY": "secret",
+            "HTTPS_PROXY": "http://proxy.example:3128",
+            "PUSHLANE_SECRET_KEY": "secret",
+        }
+    )
+    assert "secret" not in passing.variables.values()
+    assert passing.variables["SSL_CERT_FILE"] == str(authority)
+    assert passing.variables["npm_config_registry"] == "https://npm.example/"
+    assert not {"npm_config_cache", "PIP_CACHE_DIR", "HTTPS_PROXY"} & set(passing.variables)
+    assert authority in passing.paths
+    assert "http://proxy.example:3128" in passing.urls
+    assert "http://mirror.example:8080/simple" in passing.urls
+
+
+def test_a_tree_is_removed_whatever_its_modes_and_depth(tmp_path: Path) -> None:
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "kept").write_text("x")
+    top = tmp_path / "top"
+    top.mkdir()
+    (top / "link").symlink_to(outside)
+    locked = top / "locked"
+    locked.mkdir()
+    (locked / "file").write_text("x")
+    locked.chmod(0)
+    here = os.open(top, os.O_RDONLY)
+    for _ in range(3000):
+        os.mkdir("deep", dir_fd=here)
+        below = os.open("deep", os.O_RDONLY, dir_fd=here)
+        os.close(here)
+        here = below
+    os.close(here)
+    remove_tree(top)
+    assert not top.exists()
+    assert (outside / "kept").exists()
+
+
+def test_the_size_of_a_tree_follows_no_link(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(b"x" * 100_000)
+    (tmp_path / "link").symlink_to("/usr")
+    assert 100_000 <= bytes_of_tree(tmp_path, enough=10**9) < 200_000

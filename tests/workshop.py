@@ -1,0 +1,141 @@
+"""A worker's parts on real servers, and sources to build, for the tests of the worker."""
+
+from __future__ import annotations
+
+import io
+import os
+import secrets
+import tarfile
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import zstandard
+
+from bot.core import settings as all_settings
+from bot.core.bucket import Bucket
+from bot.core.deployment import Deployment, Stage, Status
+from bot.core.ledger import Ledger, Push, open_ledger
+from bot.core.settings import Settings
+from tests.builders import a_push, claimed
+from tests.conftest import S3
+from worker.build import Workshop
+from worker.loop import Worker
+from worker.output import Limits
+from worker.publish import Publisher
+from worker.sandbox import Sandbox
+
+LINK = "link:"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bench:
+    """All parts of a worker under a prefix of their own."""
+
+    ledger: Ledger
+    bucket: Bucket
+    settings: Settings
+    sandbox: Sandbox
+    worker: Worker
+
+    async def queued(
+        self, files: Mapping[str, str | bytes], push: Push | None = None
+    ) -> Deployment:
+        """Records a push whose commit holds `files`, and takes it through the fetching stage."""
+        push = push or a_push(secrets.token_hex(4))
+        answer = await self.ledger.records.record(push)
+        held = await claimed(self.ledger, answer.deployment, Stage.FETCH)
+        name = f"sources/7/{push.after}.tar.zst"
+        await self.bucket.put(name, archive(files), content_type="application/zstd")
+        return await self.ledger.claims.advance(held, Status.QUEUED, source=name)
+
+    async def held(self, files: Mapping[str, str | bytes], push: Push | None = None) -> Deployment:
+        """The same, claimed for building."""
+        found = await self.queued(files, push)
+        return await claimed(self.ledger, found.id, Stage.BUILD)
+
+    async def record(self, id_: str) -> Deployment:
+        """The record as it is now."""
+        found = await self.ledger.view.deployment(id_)
+        assert found is not None
+        return found
+
+    async def log(self, deployment: Deployment) -> str:
+        """The live log of the newest claim."""
+        claim = (await self.record(deployment.id)).claims[-1]
+        lines = await self.ledger.logs.read(deployment.id, claim, limit=100_000)
+        return "\n".join(line.text for line in lines)
+
+
+@asynccontextmanager
+async def a_bench(
+    valkey: str, s3: S3, prefix: str, directory: Path, **changes: object
+) -> AsyncIterator[Bench]:
+    """A bench; `changes` are made to the settings."""
+    settings = all_settings.load(
+        {
+            "PUSHLANE_DATA_DIR": str(directory),
+            "PUSHLANE_REDIS_URL": valkey,
+            "PUSHLANE_REDIS_PREFIX": f"{prefix}:",
+            "PUSHLANE_S3_PREFIX": prefix,
+            "PUSHLANE_S3_BUCKET": s3.bucket,
+            "PUSHLANE_S3_ENDPOINT_URL": s3.endpoint_url,
+        }
+    )
+    settings = replace(settings, **changes)  # type: ignore[arg-type]
+    ledger = open_ledger(
+        valkey, prefix=settings.redis_prefix, lease_seconds=settings.lease_seconds, max_attempts=3
+    )
+    bucket = Bucket(
+        s3.bucket,
+        prefix=settings.s3_prefix,
+        endpoint_url=s3.endpoint_url,
+        credentials={"aws_access_key_id": s3.access_key, "aws_secret_access_key": s3.secret_key},
+    )
+    sandbox = Sandbox(
+        kind=settings.sandbox,
+        scratch=directory / "scratch",
+        egress=settings.egress,
+        environment=os.environ,
+    )
+    await sandbox.start()
+    spool = directory / "spool"
+    spool.mkdir(exist_ok=True)
+    limits = Limits(megabytes=settings.build_output_mb, files=settings.build_output_files)
+    try:
+        yield Bench(
+            ledger=ledger,
+            bucket=bucket,
+            settings=settings,
+            sandbox=sandbox,
+            worker=Worker(
+                ledger=ledger,
+                shop=Workshop(
+                    settings=settings, sandbox=sandbox, bucket=bucket, environment=os.environ
+                ),
+                publisher=Publisher(bucket, ledger.aliases, spool=spool, limits=limits),
+                secrets=("s3cr3t-of-the-house",),
+            ),
+        )
+    finally:
+        await sandbox.aclose()
+        await ledger.aclose()
+        await bucket.aclose()
+
+
+def archive(files: Mapping[str, str | bytes]) -> bytes:
+    """A tar.zst of `files`; a text that begins with `link:` becomes a symbolic link."""
+    stream = io.BytesIO()
+    with tarfile.open(fileobj=stream, mode="w") as tar:
+        for path, content in files.items():
+            member = tarfile.TarInfo(path)
+            member.mtime = 1_790_000_000
+            if isinstance(content, str) and content.startswith(LINK):
+                member.type, member.linkname = tarfile.SYMTYPE, content.removeprefix(LINK)
+                tar.addfile(member)
+                continue
+            body = content.encode() if isinstance(content, str) else content
+            member.size = len(body)
+            tar.addfile(member, io.BytesIO(body))
+    return zstandard.compress(stream.getvalue())

@@ -1,0 +1,1 @@
+"""The back: from the queue to a live release."""

@@ -1,0 +1,328 @@
+"""Source → output directory: unpack, find out how to build, install, execute, find the output."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import time
+from collections.abc import Awaitable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, TypeVar
+
+from bot.core import sitefile
+from bot.core.bucket import Bucket
+from bot.core.deployment import Deployment, branch_label, deployment_label
+from bot.core.errors import BuildFailed, Errored
+from bot.core.lease import Lease
+from bot.core.settings import Settings
+from bot.core.sitefile import Sitefile
+from worker import detect, made, toolchain, tree
+from worker.buildlog import BuildLog
+from worker.detect import Plan, Source
+from worker.output import Output
+from worker.sandbox import Limits, Mount, Outcome, Sandbox, Workspace
+from worker.unpack import SOURCE, unpack
+
+T = TypeVar("T")
+
+_UNPACK_SECONDS: Final = 300.0
+_PATH: Final = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+_NETWORK: Final = re.compile(
+    r"\b(ECONNRESET|ECONNREFUSED|ETIMEDOUT|EAI_AGAIN|ERR_SOCKET_TIMEOUT|E50[0-4]|50[234] Bad)\b"
+)
+_QUIET: Final = {
+    # Nobody is there to answer, to be told of updates, or to be counted.
+    "COREPACK_ENABLE_DOWNLOAD_PROMPT": "0",
+    "NO_UPDATE_NOTIFIER": "1",
+    "npm_config_audit": "false",
+    "npm_config_fund": "false",
+    "npm_config_progress": "false",
+    "YARN_ENABLE_TELEMETRY": "0",
+    "NEXT_TELEMETRY_DISABLED": "1",
+    "ASTRO_TELEMETRY_DISABLED": "1",
+    "GATSBY_TELEMETRY_DISABLED": "1",
+    "NUXT_TELEMETRY_DISABLED": "1",
+    "STORYBOOK_DISABLE_TELEMETRY": "1",
+    "NG_CLI_ANALYTICS": "false",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Workshop:
+    """What every build of this worker uses."""
+
+    settings: Settings
+    sandbox: Sandbox
+    bucket: Bucket
+    environment: Mapping[str, str]
+    """The worker's own, from which toolchains are fetched."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Built:
+    """What a build made."""
+
+    output: Output
+    framework: str
+    sitefile: Sitefile
+
+
+@dataclass(slots=True)
+class _Build:
+    """One build under way."""
+
+    shop: Workshop
+    deployment: Deployment
+    workspace: Workspace
+    lease: Lease
+    log: BuildLog
+    ends: float
+    """Monotonic seconds at which its time is over."""
+
+    @property
+    def source(self) -> Path:
+        return self.workspace.path / SOURCE
+
+
+async def build(
+    shop: Workshop, deployment: Deployment, workspace: Workspace, *, lease: Lease, log: BuildLog
+) -> Built:
+    """Builds the deployment's source in `workspace`.
+
+    Raises `BuildFailed` for what is the repository's fault (its codes are said below), `Errored`
+    for ours, `Stopped` when the lease ends.
+    """
+    ends = time.monotonic() + shop.settings.build_timeout_seconds
+    under_way = _Build(shop, deployment, workspace, lease, log, ends)
+    if shop.settings.sandbox == "none":
+        await log.say("PUSHLANE_SANDBOX=none: this build is not kept from anything on the machine")
+    await unpack(
+        deployment.source,
+        bucket=shop.bucket,
+        sandbox=shop.sandbox,
+        workspace=workspace,
+        limits=_limits(under_way, seconds=_UNPACK_SECONDS),
+        lease=lease,
+    )
+    asked = sitefile.parse(tree.read(under_way.source, sitefile.FILE, most=sitefile.LIMIT + 1))
+    plan = detect.detect(await asyncio.to_thread(look, under_way.source, asked), asked)
+    await log.say(plan.reason)
+    for warning in asked.warnings:
+        await log.say(warning)
+    base = (SOURCE, *tree.parts_of(asked.build.root))
+    since = made.now(workspace.path)
+    if plan.builds:
+        await _execute(under_way, plan, asked)
+    parts = await asyncio.to_thread(made.find, workspace.path, base, plan, since=since)
+    owner = workspace.owner
+    return Built(
+        output=Output(
+            root=workspace.path,
+            parts=parts,
+            source_itself=parts == base,
+            owner=owner.uid if owner else None,
+        ),
+        framework=plan.framework,
+        sitefile=asked,
+    )
+
+
+def look(source: Path, asked: Sitefile) -> Source:
+    """Reads of an unpacked source what `detect` wants to know. Blocking; follows no link.
+
+    Raises `BuildFailed` (code `root_missing`) when the directory to build is not there.
+    """
+    root = asked.build.root
+    if root and not tree.is_directory(source, tree.parts_of(root)):
+        raise BuildFailed(
+            f"pushlane.toml has `root = {root!r}`, which is no directory of the repository",
+            code="root_missing",
+        )
+    top = _look(source, "")
+    if not root:
+        return top
+    found = _look(source, root)
+    return Source(names=found.names, contents=found.contents, pages=found.pages, above=top)
+
+
+def _look(source: Path, at: str) -> Source:
+    names = tree.listing(source, at)
+    prefix = f"{at}/" if at else ""
+    contents = {
+        name: body
+        for name in detect.READ
+        if names.get(name) is False
+        and (body := tree.read(source, prefix + name, most=detect.MOST)) is not None
+    }
+    pages = {place for place in detect.PLACES if place and names.get(place)}
+    pages = {place for place in pages if _has_index(tree.listing(source, prefix + place))}
+    if _has_index(names):
+        pages.add("")
+    return Source(names=names, contents=contents, pages=frozenset(pages))
+
+
+def _has_index(names: Mapping[str, bool]) -> bool:
+    return names.get("index.html") is False
+
+
+async def _execute(build: _Build, plan: Plan, asked: Sitefile) -> None:
+    tools = await _tools(build, plan)
+    root = "/".join(("/work", SOURCE, *tree.parts_of(asked.build.root)))
+    environment = _environment(build, asked, root, tools)
+    if tools:
+        told = ", ".join(f"{name} {version}" for name, version in tools.versions.items())
+        await build.log.say(told)
+    for command, code in ((plan.install, "install_failed"), (plan.command, "build_failed")):
+        if not command:
+            continue
+        at = f"/work/{SOURCE}" if code == "install_failed" and plan.install_above else root
+        await build.log.say(f"$ {command}")
+        outcome = await build.shop.sandbox.execute(
+            command,
+            workspace=build.workspace,
+            cwd=at,
+            environment=environment,
+            limits=_limits(build, seconds=max(build.ends - time.monotonic(), 0.1)),
+            mounts=_mounts(tools),
+            network=True,
+            on_output=build.log.write,
+            stop=build.lease.stop,
+        )
+        build.lease.check()
+        for host in outcome.refused_hosts:
+            await build.log.say(f"refused: {host}, by PUSHLANE_EGRESS={build.shop.settings.egress}")
+        _judge(build, command, code, outcome)
+
+
+def _judge(build: _Build, command: str, code: str, outcome: Outcome) -> None:
+    """Raises what an outcome means, unless it is a success."""
+    settings = build.shop.settings
+    match outcome.killed:
+        case "timeout":
+            raise BuildFailed(
+                f"the build took longer than {settings.build_timeout_seconds} s: make it faster, "
+                "or raise PUSHLANE_BUILD_TIMEOUT_SECONDS",
+                code="build_timeout",
+            )
+        case "memory":
+            raise BuildFailed(
+                f"`{command}` needed more than {settings.build_memory_mb} MB of memory: make it "
+                "need less, or raise PUSHLANE_BUILD_MEMORY_MB",
+                code="build_out_of_memory",
+            )
+        case "processes":
+            raise BuildFailed(
+                f"`{command}` started too many processes: make it start fewer at a time",
+                code="build_too_many_processes",
+            )
+        case "disk":
+            raise _disk_full(build)
+        case "log":
+            raise BuildFailed(
+                f"the build printed more than {settings.build_log_mb} MB: print less, or raise "
+                "PUSHLANE_BUILD_LOG_MB",
+                code="build_log_too_large",
+            )
+        case "stopped":
+            raise Errored("the build was stopped", code="build_stopped")
+    if outcome.exit_code == 0:
+        return
+    words = build.log.last_words
+    if (
+        code == "install_failed"
+        and settings.egress != "none"
+        and not outcome.refused_hosts
+        and build.log.recently(_NETWORK)
+    ):
+        raise Errored(f"the registry cannot be reached: {words}", code="registry_unreachable")
+    hint = f": {words[:200]}" if words else ""
+    raise BuildFailed(f"`{command}` ended with exit code {outcome.exit_code}{hint}", code=code)
+
+
+async def _tools(build: _Build, plan: Plan) -> toolchain.Toolchain | None:
+    if plan.node is None:
+        return None
+    cache = build.shop.settings.data_dir / "toolchains"
+    environment = build.shop.environment
+
+    async def fetch() -> toolchain.Toolchain:
+        tools = await toolchain.node(
+            cache, wanted=plan.node or None, environment=environment, log=build.log.say
+        )
+        if plan.manager is None:
+            return tools
+        return await toolchain.package_manager(
+            cache,
+            name=plan.manager.name,
+            version=plan.manager.version or None,
+            toolchain=tools,
+            environment=environment,
+            log=build.log.say,
+        )
+
+    return await _unless_stopped(build.lease, fetch())
+
+
+async def _unless_stopped(lease: Lease, work: Awaitable[T]) -> T:
+    working = asyncio.ensure_future(work)
+    stopped = asyncio.ensure_future(lease.stop.wait())
+    try:
+        await asyncio.wait({working, stopped}, return_when=asyncio.FIRST_COMPLETED)
+        if not working.done():
+            lease.check()
+        return await working
+    finally:
+        for each in (working, stopped):
+            each.cancel()
+        await asyncio.gather(working, stopped, return_exceptions=True)
+
+
+def _mounts(tools: toolchain.Toolchain | None) -> Sequence[Mount]:
+    return tools.mounts if tools else ()
+
+
+def _environment(
+    build: _Build, asked: Sitefile, root: str, tools: toolchain.Toolchain | None
+) -> dict[str, str]:
+    """What a build sees besides what the sandbox gives: the names are Netlify's own."""
+    settings, deployment = build.shop.settings, build.deployment
+    production = settings.site_url(deployment.project)
+    branch = production
+    if not deployment.production and deployment.ref.startswith("refs/heads/"):
+        branch = settings.site_url(branch_label(deployment.branch, deployment.project))
+    bins = dict.fromkeys((f"{root}/node_modules/.bin", f"/work/{SOURCE}/node_modules/.bin"))
+    paths = [*(str(path) for path in (tools.paths if tools else ())), *bins, _PATH]
+    return {
+        **_QUIET,
+        "PATH": ":".join(paths),
+        "CI": "1",
+        "PUSHLANE": "1",
+        "COMMIT_REF": deployment.commit,
+        "BRANCH": deployment.branch,
+        "HEAD": deployment.branch,
+        "CONTEXT": "production" if deployment.production else "branch-deploy",
+        "URL": production,
+        "DEPLOY_URL": settings.site_url(deployment_label(deployment.id, deployment.project)),
+        "DEPLOY_PRIME_URL": branch,
+        "DEPLOY_ID": deployment.id,
+        "REPOSITORY_URL": f"{settings.github_url}/{deployment.repository}",
+        **asked.build.environment,
+    }
+
+
+def _limits(build: _Build, *, seconds: float) -> Limits:
+    settings = build.shop.settings
+    return Limits(
+        timeout_seconds=seconds,
+        memory_mb=settings.build_memory_mb,
+        work_mb=max(4096, 3072 + settings.build_output_mb),
+    )
+
+
+def _disk_full(build: _Build) -> BuildFailed:
+    size = _limits(build, seconds=0).work_mb
+    return BuildFailed(
+        f"the source, its packages and its output need more than {size} MB: make them smaller",
+        code="build_disk_full",
+    )

@@ -1,0 +1,157 @@
+"""The system calls that Python has no function for."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import stat
+from pathlib import Path
+
+MS_NOSUID, MS_NODEV, MS_REMOUNT = 2, 4, 32
+MNT_DETACH = 2
+PR_SET_CHILD_SUBREAPER = 36
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+def _checked(result: int, what: str) -> None:
+    if result != 0:
+        number = ctypes.get_errno()
+        raise OSError(number, f"{what}: {os.strerror(number)}")
+
+
+def become_subreaper() -> None:
+    """Orphans of our children become ours, so that none stays a zombie for want of an init."""
+    _checked(_libc.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0), "prctl(PR_SET_CHILD_SUBREAPER)")
+
+
+def mount_tmpfs(target: Path, *, size_mb: int, remount: bool = False) -> None:
+    """Mounts (or resizes) a tmpfs of `size_mb` MiB. Raises OSError."""
+    flags = MS_NOSUID | MS_NODEV | (MS_REMOUNT if remount else 0)
+    options = f"size={size_mb}m,mode=0700".encode()
+    _checked(
+        _libc.mount(b"pushlane", os.fsencode(target), b"tmpfs", ctypes.c_ulong(flags), options),
+        f"mount {target}",
+    )
+
+
+def unmount(target: Path) -> None:
+    """Detaches what is mounted at `target`, in use or not. Raises OSError."""
+    _checked(_libc.umount2(os.fsencode(target), MNT_DETACH), f"umount {target}")
+
+
+def mounts_under(directory: Path) -> list[Path]:
+    """Mount points below `directory`, deepest first."""
+    found = []
+    prefix = os.fsencode(directory) + b"/"
+    for line in Path("/proc/self/mountinfo").read_bytes().splitlines():
+        point = line.split(b" ")[4].decode("unicode_escape").encode("latin-1")
+        if point.startswith(prefix):
+            found.append(Path(os.fsdecode(point)))
+    return sorted(found, key=lambda path: len(path.parts), reverse=True)
+
+
+def remove_tree(path: Path) -> None:
+    """Removes a directory that a stranger filled: no link is followed, mode 0 is no obstacle."""
+    parent = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        _remove(parent, path.name)
+    finally:
+        os.close(parent)
+
+
+def unlock(parent: int, name: str) -> None:
+    """Makes a directory readable for its owner. A link put in its place is not followed."""
+    handle = os.open(name, os.O_PATH | os.O_NOFOLLOW, dir_fd=parent)
+    try:
+        if stat.S_ISDIR(os.fstat(handle).st_mode):
+            os.chmod(f"/proc/self/fd/{handle}", 0o700)
+    finally:
+        os.close(handle)
+
+
+def _open_directory(parent: int, name: str) -> int:
+    flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_NONBLOCK
+    with contextlib.suppress(OSError):
+        unlock(parent, name)
+    return os.open(name, flags, dir_fd=parent)
+
+
+def _unlinked(parent: int, name: str) -> bool:
+    try:
+        os.unlink(name, dir_fd=parent)
+    except (IsADirectoryError, PermissionError):
+        return False
+    return True
+
+
+def _remove(parent: int, name: str) -> None:
+    # A build may nest directories deeper than Python recurses and than a process may hold files
+    # open: what lies two levels down is moved up instead of entered.
+    top = _open_directory(parent, name)
+    mark, serial = f".removed-{os.urandom(8).hex()}", 0
+    try:
+        while entries := os.listdir(top):
+            for entry in entries:
+                if _unlinked(top, entry):
+                    continue
+                handle = _open_directory(top, entry)
+                try:
+                    for child in os.listdir(handle):
+                        if not _unlinked(handle, child):
+                            unlock(handle, child)
+                            serial += 1
+                            moved = f"{mark}-{serial}"
+                            os.rename(child, moved, src_dir_fd=handle, dst_dir_fd=top)
+                finally:
+                    os.close(handle)
+                os.rmdir(entry, dir_fd=top)
+    finally:
+        os.close(top)
+    os.rmdir(name, dir_fd=parent)
+
+
+def bytes_of_tree(path: Path, *, enough: int) -> int:
+    """Bytes on disk below `path`, counted no further than `enough`. Unreadable directories are
+    made readable, so that none hides its size."""
+    total, pending = 0, [os.fsencode(path)]
+    while pending and total < enough:
+        directory = pending.pop()
+        try:
+            entries = list(os.scandir(directory))
+        except PermissionError:
+            try:
+                with contextlib.closing(_Directory(os.path.dirname(directory))) as parent:
+                    unlock(parent.handle, os.fsdecode(os.path.basename(directory)))
+                entries = list(os.scandir(directory))
+            except OSError:
+                continue
+        except OSError:
+            continue
+        for entry in entries:
+            with contextlib.suppress(OSError):
+                status = entry.stat(follow_symlinks=False)
+                total += status.st_blocks * 512
+                if stat.S_ISDIR(status.st_mode):
+                    pending.append(entry.path)
+    return total
+
+
+def own_tree(path: Path, *, uid: int, gid: int) -> None:
+    """Gives a directory and all below it to `uid`, unless its top belongs to it already."""
+    if os.lstat(path).st_uid == uid:
+        return
+    for _, directories, files, handle in os.fwalk(path, topdown=False, follow_symlinks=False):
+        for name in (*directories, *files):
+            with contextlib.suppress(FileNotFoundError):
+                os.chown(name, uid, gid, dir_fd=handle, follow_symlinks=False)
+    os.chown(path, uid, gid, follow_symlinks=False)
+
+
+class _Directory:
+    def __init__(self, path: bytes) -> None:
+        self.handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+
+    def close(self) -> None:
+        os.close(self.handle)

