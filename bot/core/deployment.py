@@ -110,7 +110,8 @@ class Deployment(msgspec.Struct, frozen=True, kw_only=True):
     """`owner/name`, as it was when recorded."""
     repository_id: int = 0
     """GitHub's id; 0 while no delivery or API answer has told it."""
-    private: bool = False
+    private: bool = True
+    """So long as no delivery has said otherwise."""
     ref: str
     """Whole: `refs/heads/a/b`."""
     commit: str = ""
@@ -179,7 +180,7 @@ def repository_key(repository_id: int, repository: str) -> str:
 
 _ALPHABET: Final = "0123456789abcdefghjkmnpqrstvwxyz"
 ID: Final = re.compile(r"^d[0-9a-hjkmnp-tv-z]{16}$")
-"""The form of a deployment id: `d`, nine characters of time, seven of chance (Crockford base 32)."""
+"""A deployment id: `d`, nine characters of time, seven of chance (Crockford base 32)."""
 COMMIT: Final = re.compile(r"^[0-9a-f]{40}$")
 
 
@@ -200,8 +201,7 @@ def slug_is_taken_form(slug: str) -> bool:
 
 
 def _slugify(text: str, *, length: int) -> str:
-    slug = re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")[:length].strip("-")
-    return slug
+    return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")[:length].strip("-")
 
 
 def project_slugs(repository: str) -> tuple[str, ...]:
@@ -249,7 +249,7 @@ def state(deployment: Deployment) -> tuple[State, str]:
     return found, words if len(words) <= 140 else words[:139] + "…"
 
 
-def _state(deployment: Deployment) -> tuple[State, str]:  # noqa: PLR0911 - one return a status
+def _state(deployment: Deployment) -> tuple[State, str]:
     match deployment.status:
         case Status.RECEIVED:
             return State.PENDING, "Received"

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from bot.core.ledger.aliases import Alias, Aliases, Move
+from bot.core.ledger.changes import Changes, Listener
 from bot.core.ledger.claims import Claimed, Claims, Ending, Verdict
 from bot.core.ledger.connection import Connection, Durability
 from bot.core.ledger.logs import BuildLogs, LogLine
@@ -21,6 +22,7 @@ __all__ = [
     "Aliases",
     "Answer",
     "BuildLogs",
+    "Changes",
     "Claimed",
     "Claims",
     "Connection",
@@ -28,6 +30,7 @@ __all__ = [
     "Durability",
     "Ending",
     "Ledger",
+    "Listener",
     "LogLine",
     "Move",
     "Project",
@@ -55,6 +58,7 @@ class Ledger:
     reports: Reports
     logs: BuildLogs
     view: View
+    changes: Changes
 
     async def aclose(self) -> None:
         """Closes every connection."""
@@ -74,4 +78,5 @@ def open_ledger(
         reports=Reports(connection),
         logs=BuildLogs(connection),
         view=View(connection),
+        changes=Changes(connection),
     )

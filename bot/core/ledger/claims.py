@@ -1,4 +1,4 @@
-"""The right to work on a deployment: wait, claim, extend, advance, finish, retry, give back, sweep."""
+"""The right to work on a deployment, from waiting for its doorbell to its end."""
 
 from __future__ import annotations
 
@@ -110,7 +110,8 @@ class Claims:
         """Moves on: `queued` (gives the claim up, rings the builders) or `publishing` (keeps it).
 
         `fields` are written with it; `ref` and `default_branch` tell what git said of a request
-        for HEAD, or of a repository that no delivery has described. Raises `Stopped` (`lost`, `cancelled`, `superseded`).
+        for HEAD, or of a repository that no delivery has described. Raises `Stopped` (`lost`,
+        `cancelled`, `superseded`).
         """
         answer = await self._connection.call(
             "advance",

@@ -128,16 +128,15 @@ class Connection:
         return "durable" if right and keeps else "may lose writes"
 
     @asynccontextmanager
-    async def changes(self) -> AsyncIterator[AsyncIterator[str]]:
-        """What changes, as it is said: `deployment:<id>`, `alias:<label>`, `report`, `log:<id>`.
+    async def subscribed(self, channel: str) -> AsyncIterator[AsyncIterator[str]]:
+        """What is published on a channel, behind our prefix.
 
-        A hint, not a truth: what is said while the connection is down is not repeated, so
-        whoever listens also looks at a slow beat. The iterator yields `""` each second or so, and
-        raises `Errored` when the connection breaks.
+        The iterator yields `""` each second in which nothing came, and raises `Errored` when the
+        connection breaks.
         """
         pubsub = self.waiting.pubsub()
         try:
-            await self.guard(pubsub.subscribe(self.prefix + keys.CHANGED))
+            await self.guard(pubsub.subscribe(self.prefix + channel))
 
             async def messages() -> AsyncIterator[str]:
                 while True:

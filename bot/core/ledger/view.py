@@ -18,7 +18,8 @@ class Project(msgspec.Struct, frozen=True, kw_only=True):
     slug: str
     repository: str
     repository_id: int = 0
-    private: bool = False
+    private: bool = True
+    """So long as no delivery has said otherwise."""
     default_branch: str = ""
     production_branch: str = ""
     """The branch that goes live; the default branch unless a person says otherwise."""

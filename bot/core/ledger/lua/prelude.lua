@@ -274,7 +274,7 @@ local function create(id, slug, fields, high)
   fields.id, fields.project, fields.status = id, slug, 'received'
   fields.repository, fields.repository_id, fields.private =
     unpack(redis.call('HMGET', project, 'repository', 'repository_id', 'private'))
-  fields.private = fields.private or '0'
+  fields.private = fields.private or '1'
   fields.received_at, fields.order = text(now), order
   fields.priority = high and 'high' or 'normal'
   for name, value in pairs(fields) do redis.call('HSET', record_key(id), name, value) end
