@@ -6,8 +6,8 @@ import hashlib
 import itertools
 import secrets
 
-from bot.core.deployment import Deployment, Stage, Status
-from bot.core.ledger import Answer, Ending, Ledger, Push, Removal
+from bot.core.deployment import Deployment, Push, Removal, Stage, Status
+from bot.core.ledger import Answer, Ending, Ledger
 
 _numbers = itertools.count(1)
 ZERO = "0" * 40
@@ -19,7 +19,7 @@ def commit(name: str) -> str:
     return hashlib.sha1(name.encode(), usedforsecurity=False).hexdigest()
 
 
-def a_push(  # noqa: PLR0913 - each field is one that some test is about
+def a_push(
     after: str,
     *,
     before: str = ZERO,

@@ -11,7 +11,7 @@ import re
 import secrets
 import time
 from enum import StrEnum
-from typing import Final, assert_never
+from typing import Final, NamedTuple, assert_never
 
 import msgspec
 
@@ -97,6 +97,43 @@ TRANSITIONS: Final[dict[Status, frozenset[Status]]] = {
     Status.SUPERSEDED: WAITING | ACTIVE,
     Status.SKIPPED: frozenset({Status.FETCHING}),
 }
+
+_WAY: Final = (
+    Status.RECEIVED,
+    Status.FETCHING,
+    Status.QUEUED,
+    Status.BUILDING,
+    Status.PUBLISHING,
+)
+
+
+class Push(msgspec.Struct, frozen=True, kw_only=True):
+    """One verified push of a branch. `pushed_at` is in whole seconds, GitHub's time."""
+
+    guid: str
+    body_sha256: str
+    repository: str
+    repository_id: int
+    private: bool
+    default_branch: str
+    ref: str
+    before: str
+    after: str
+    pushed_at: int
+    message: str = ""
+    author: str = ""
+
+
+class Removal(msgspec.Struct, frozen=True, kw_only=True):
+    """One verified deletion of a branch."""
+
+    guid: str
+    body_sha256: str
+    repository: str
+    repository_id: int
+    ref: str
+    before: str
+    pushed_at: int
 
 
 class Deployment(msgspec.Struct, frozen=True, kw_only=True):
@@ -204,13 +241,15 @@ def _slugify(text: str, *, length: int) -> str:
     return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")[:length].strip("-")
 
 
-def project_slugs(repository: str) -> tuple[str, ...]:
+def project_slugs(repository: str, repository_id: int = 0) -> tuple[str, ...]:
     """The slugs that a repository's project may get, best first. At most 40 characters each.
 
-    The last ends in a hash of the full name, so one is always free.
+    The last ends in a hash of the full name and GitHub's id, so one is always free: a repository
+    that was removed and made again under its old name is another one each time.
     """
     owner, _, name = repository.partition("/")
-    digest = hashlib.sha256(repository.lower().encode()).hexdigest()[:8]
+    identity = f"{repository.lower()}:{repository_id}" if repository_id else repository.lower()
+    digest = hashlib.sha256(identity.encode()).hexdigest()[:8]
     plain = (_slugify(name, length=40), _slugify(f"{owner}-{name}", length=40))
     hashed = f"{_slugify(name, length=31) or 'site'}-{digest}"
     if slug_is_taken_form(hashed):
@@ -224,7 +263,7 @@ def branch_slug(branch: str, *, length: int) -> str:
     So `fix/api`, `fix-api` and `Fix-api` never meet. Cut to `length` before the hash.
     """
     slug = _slugify(branch, length=length)
-    if slug == branch and len(slug) != 2 and not slug_is_taken_form(slug):
+    if slug and slug == branch and len(slug) != 2 and not slug_is_taken_form(slug):
         return slug
     digest = hashlib.sha256(branch.encode("utf-8", "surrogatepass")).hexdigest()[:6]
     cut = slug[: length - 7].strip("-")
@@ -241,6 +280,31 @@ def branch_label(branch: str, project: str) -> str:
 def deployment_label(id_: str, project: str) -> str:
     """The host label of one release: `<deployment-id>--<project>`, ≤ 63 characters."""
     return f"{id_}--{project}"
+
+
+class Timing(NamedTuple):
+    """One stage of the way, in milliseconds since the epoch; `ended_at` is 0 while it lasts."""
+
+    status: Status
+    began_at: int
+    ended_at: int
+
+
+def timings(deployment: Deployment) -> tuple[Timing, ...]:
+    """The stages that it has gone through, in order, up to the one that it is in.
+
+    Of what was tried again only the last attempt has a time; those before it count as waiting.
+    """
+    begun: list[tuple[Status, int]] = []
+    for status in _WAY:
+        at = int(getattr(deployment, f"{status.value}_at"))
+        # What began before the stage that leads to it is of an older attempt.
+        if at and (not begun or at >= begun[-1][1]):
+            begun.append((status, at))
+        if status is deployment.status:
+            break
+    ends = (*(at for _, at in begun[1:]), deployment.ended_at)
+    return tuple(Timing(*stage, end) for stage, end in zip(begun, ends, strict=True))
 
 
 def state(deployment: Deployment) -> tuple[State, str]:

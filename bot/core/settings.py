@@ -11,6 +11,7 @@ import os
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Literal, TypeVar
 from urllib.parse import urlsplit
@@ -90,9 +91,18 @@ class Settings:
         """Seconds and bytes that one fetch of a source may take."""
         return 300, 2_000_000_000
 
+    def allows(self, repository: str) -> bool:
+        """Whether `owner/name` may deploy; GitHub's names know no case."""
+        name = repository.lower()
+        return any(fnmatchcase(name, glob.lower()) for glob in self.repos)
+
     def site_url(self, label: str) -> str:
         """The URL of the site under `label`, without a trailing slash."""
         return f"{urlsplit(self.public_url).scheme}://{label}.{self.sites_domain}"
+
+    def page_url(self, deployment_id: str) -> str:
+        """The URL of a deployment's page."""
+        return f"{self.public_url}/deployments/{deployment_id}"
 
 
 class _Reader:
@@ -102,12 +112,14 @@ class _Reader:
         self.environ = environ
         self.sources: dict[str, str] = {}
         self.dotenv: Mapping[str, str] = {}
+        self.found_as: dict[str, str] = {}
+        """Setting -> the variable that gave it: `PORT` stands for `PUSHLANE_PORT` too."""
 
     def text(self, name: str, default: str = "", *aliases: str) -> str:
         for candidate in (name, *aliases):
             for origin, values in (("environment", self.environ), (".env", self.dotenv)):
                 if values.get(candidate):
-                    self.sources[name] = origin
+                    self.sources[name], self.found_as[name] = origin, candidate
                     return values[candidate].strip()
                 path = values.get(f"{candidate}_FILE")
                 if path and candidate in SECRETS:
@@ -119,7 +131,7 @@ class _Reader:
     def number(self, name: str, default: int, *, low: int = 1, high: int, alias: str = "") -> int:
         text = self.text(name, str(default), *([alias] if alias else []))
         if not re.fullmatch(r"[0-9]{1,12}", text) or not low <= int(text) <= high:
-            raise SettingInvalid(name, f"is {text!r}; it takes a number from {low} to {high}")
+            raise self.invalid(name, f"is {text!r}; it takes a number from {low} to {high}")
         return int(text)
 
     def choice(self, name: str, default: str, *allowed: str) -> str:
@@ -132,17 +144,15 @@ class _Reader:
         text = self.text(name, default, *aliases).rstrip("/")
         if not text:
             return ""
-        parts = urlsplit(text)
         try:
+            parts = urlsplit(text)
             _ = parts.port
-            right = parts.scheme in schemes and bool(parts.netloc or parts.scheme == "unix")
+            right = parts.scheme in schemes and bool(parts.hostname or parts.scheme == "unix")
         except ValueError:
             right = False
         if not right:
             shown = "a value" if name in SECRETS else repr(text)
-            raise SettingInvalid(
-                name, f"is {shown} that is no URL; it takes {_one_of(schemes)}://…"
-            )
+            raise self.invalid(name, f"is {shown} that is no URL; it takes {_one_of(schemes)}://…")
         return text
 
     def flag(self, name: str) -> bool:
@@ -151,6 +161,10 @@ class _Reader:
         if text not in on + off:
             raise SettingInvalid(name, f"is {text!r}; it takes {_one_of(('1', '0'))}")
         return text in on
+
+    def invalid(self, name: str, words: str) -> SettingInvalid:
+        """The error, by the name of the variable that a person has set."""
+        return SettingInvalid(self.found_as.get(name, name), words)
 
 
 def _one_of(allowed: tuple[str, ...]) -> str:
@@ -166,6 +180,28 @@ def _read_secret(name: str, path: Path) -> str:
 
 def _split(text: str) -> tuple[str, ...]:
     return tuple(part for part in re.split(r"[,\s]+", text) if part)
+
+
+def _secrets(text: str) -> tuple[bytes, ...]:
+    """Several at once for rotation. A secret may hold spaces, as GitHub's own example does."""
+    found = (secret.strip() for secret in text.split(","))
+    return tuple(secret.encode("utf-8", "surrogateescape") for secret in found if secret)
+
+
+def secrets_of(settings: Settings, environ: Mapping[str, str]) -> tuple[str, ...]:
+    """Values that no log, record or page may show: the settings' own, and those of AWS's chain."""
+    found = (
+        settings.api_token,
+        settings.secret_key,
+        settings.github_token,
+        settings.github_app_private_key,
+        settings.redis_url,
+        urlsplit(settings.redis_url).password or "",
+        *(secret.decode("utf-8", "replace") for secret in settings.webhook_secrets),
+        environ.get("AWS_SECRET_ACCESS_KEY", ""),
+        environ.get("AWS_SESSION_TOKEN", ""),
+    )
+    return tuple(secret for secret in found if secret)
 
 
 def default_data_dir(environ: Mapping[str, str]) -> Path:
@@ -198,7 +234,7 @@ def read_dotenv(path: Path) -> dict[str, str]:
 def load(environ: Mapping[str, str]) -> Settings:
     """Reads all settings. Raises `SettingInvalid` at the first value that cannot be used."""
     read = _Reader(environ)
-    data_dir = Path(read.text("PUSHLANE_DATA_DIR", str(default_data_dir(environ)))).expanduser()
+    data_dir = _directory(read.text("PUSHLANE_DATA_DIR", str(default_data_dir(environ))))
     read.dotenv = read_dotenv(data_dir / ".env")
     port = read.number("PUSHLANE_PORT", 8000, low=1, high=65535, alias="PORT")
     app_id = read.text("PUSHLANE_GITHUB_APP_ID")
@@ -217,7 +253,7 @@ def load(environ: Mapping[str, str]) -> Settings:
         port=port,
         public_url=public_url,
         sites_domain=sites_domain,
-        webhook_secrets=tuple(s.encode() for s in _split(read.text("PUSHLANE_WEBHOOK_SECRET"))),
+        webhook_secrets=_secrets(read.text("PUSHLANE_WEBHOOK_SECRET")),
         api_token=read.text("PUSHLANE_API_TOKEN"),
         secret_key=read.text("PUSHLANE_SECRET_KEY"),
         repos=_split(read.text("PUSHLANE_REPOS", "*")),
@@ -258,6 +294,15 @@ def _typed(choose: Callable[..., str], name: str, *allowed: T) -> T:
     """The first of `allowed` is the default; mypy keeps the literal type."""
     chosen = choose(name, allowed[0], *allowed)
     return next(value for value in allowed if value == chosen)
+
+
+def _directory(text: str) -> Path:
+    try:
+        return Path(text).expanduser()
+    except RuntimeError:
+        raise SettingInvalid(
+            "PUSHLANE_DATA_DIR", f"is {text!r}, and nobody here has such a home; it takes a path"
+        ) from None
 
 
 def _pem(text: str) -> str:

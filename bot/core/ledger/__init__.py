@@ -13,7 +13,7 @@ from bot.core.ledger.changes import Changes, Listener
 from bot.core.ledger.claims import Claimed, Claims, Ending, Verdict
 from bot.core.ledger.connection import Connection, Durability
 from bot.core.ledger.logs import BuildLogs, LogLine
-from bot.core.ledger.records import Answer, Push, Records, Removal, Request
+from bot.core.ledger.records import Answer, Records, Request
 from bot.core.ledger.reports import Report, Reports
 from bot.core.ledger.view import Delivery, Project, QueueView, View
 
@@ -34,10 +34,8 @@ __all__ = [
     "LogLine",
     "Move",
     "Project",
-    "Push",
     "QueueView",
     "Records",
-    "Removal",
     "Report",
     "Reports",
     "Request",

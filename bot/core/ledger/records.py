@@ -6,40 +6,8 @@ from typing import Any, Literal, cast
 
 import msgspec
 
-from bot.core import keys
-from bot.core.deployment import Trigger, branch_slug, new_id, project_slugs
+from bot.core.deployment import Push, Removal, Trigger, branch_slug, new_id, project_slugs
 from bot.core.ledger.connection import Connection
-
-DELIVERY_SECONDS = 30 * 86_400
-
-
-class Push(msgspec.Struct, frozen=True, kw_only=True):
-    """One verified push of a branch. `pushed_at` is in whole seconds, GitHub's time."""
-
-    guid: str
-    body_sha256: str
-    repository: str
-    repository_id: int
-    private: bool
-    default_branch: str
-    ref: str
-    before: str
-    after: str
-    pushed_at: int
-    message: str = ""
-    author: str = ""
-
-
-class Removal(msgspec.Struct, frozen=True, kw_only=True):
-    """One verified deletion of a branch."""
-
-    guid: str
-    body_sha256: str
-    repository: str
-    repository_id: int
-    ref: str
-    before: str
-    pushed_at: int
 
 
 class Request(msgspec.Struct, frozen=True, kw_only=True):
@@ -62,7 +30,7 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
 
     `recorded`: new. `repeated`: seen before, `deployment` is the old id. `superseded`: recorded,
     but a newer push came first. `removed`: the branch's alias is gone. `late`: a deletion that a
-    newer push has overtaken. `unknown`: no such project. `ambiguous`: never.
+    newer push has overtaken. `unknown`: no such project.
     """
 
     outcome: Literal["recorded", "repeated", "superseded", "removed", "late", "unknown"]
@@ -82,7 +50,7 @@ class Records:
             {
                 **_words(push),
                 "id": new_id(),
-                "slugs": project_slugs(push.repository),
+                "slugs": project_slugs(push.repository, push.repository_id),
             },
         )
 
@@ -111,14 +79,10 @@ class Records:
         """Calls a deployment off: `cancelled` (at once), `stopping`, `ended` or `unknown`."""
         return (await self._connection.call("cancel", {"id": id_, "reason": reason}))[0]
 
-    async def note(self, guid: str, fields: dict[str, str]) -> None:
-        """Writes what a delivery led to, for 30 days. Never changes what is noted already."""
-        redis, name = self._connection.redis, keys.delivery(self._connection.prefix, guid)
-        async with redis.pipeline(transaction=True) as pipe:
-            for field, text in fields.items():
-                pipe.hsetnx(name, field, text)
-            pipe.expire(name, DELIVERY_SECONDS)
-            await self._connection.guard(pipe.execute())
+    async def note(self, *, guid: str, event: str, repository: str, ref: str, rule: str) -> None:
+        """Notes a delivery that led to nothing, and why. What is noted already stays."""
+        arguments = {"guid": guid, "event": event, "repository": repository, "ref": ref}
+        await self._connection.call("note", {**arguments, "rule": rule})
 
     async def _answer(self, verb: str, arguments: dict[str, Any]) -> Answer:
         outcome, deployment = await self._connection.call(verb, arguments)

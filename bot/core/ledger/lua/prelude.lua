@@ -55,20 +55,40 @@ local function say(what) redis.call('PUBLISH', base .. 'changed', what) end
 -- A deployment has changed: its commit is due to be reported, if it is that commit's newest.
 local function touch(id)
   redis.call('HINCRBY', record_key(id), 'version', 1)
-  local project, commit, seq = unpack(redis.call('HMGET', record_key(id), 'project', 'commit', 'seq'))
+  local project, commit, seq, status =
+    unpack(redis.call('HMGET', record_key(id), 'project', 'commit', 'seq', 'status'))
   if commit and commit ~= '' then
     local name = project .. ':' .. commit
     local report = key('report:' .. name)
-    local newest = tonumber(redis.call('HGET', report, 'seq') or '-1')
-    if tonumber(seq) >= newest then
+    local newest, lease = unpack(redis.call('HMGET', report, 'seq', 'lease'))
+    if tonumber(seq) >= tonumber(newest or '-1') then
       redis.call('HSET', report, 'deployment', id, 'seq', seq)
       redis.call('HINCRBY', report, 'version', 1)
       redis.call('EXPIRE', report, KEEP)
-      -- NX: an entry that is leased, or told to wait, keeps its time.
-      redis.call('ZADD', key('unreported'), 'NX', now, name)
+      if STAGES[status] or (lease or '') ~= '' then
+        -- NX: an entry that is leased, or waits after a failure, keeps its time.
+        redis.call('ZADD', key('unreported'), 'NX', now, name)
+      else
+        -- An end waits for no backoff; what GitHub asks of everyone is kept apart.
+        redis.call('ZADD', key('unreported'), now, name)
+      end
     end
   end
   say('deployment:' .. id)
+end
+
+-- A post of a reporter whose lease had passed may stand above a newer one on GitHub: which of them
+-- does is not known, so the commit is told anew.
+local function doubt(name)
+  local report = key('report:' .. name)
+  if redis.call('EXISTS', report) == 0 then return end
+  redis.call('HSET', report, 'told', '')
+  if (redis.call('HGET', report, 'lease') or '') ~= '' then
+    redis.call('HSET', report, 'doubt', '1')
+  end
+  redis.call('HINCRBY', report, 'version', 1)
+  redis.call('ZADD', key('unreported'), 'NX', now, name)
+  say('report')
 end
 
 local function list_of(status, priority)
@@ -104,20 +124,23 @@ local function busy(project, ref, stage)
   return (redis.call('HGET', ref_key(project, ref), stage) or '') ~= ''
 end
 
--- Rings the oldest of a project's waiting deployments, up to LIMIT in a stage.
+-- Rings the oldest of a project's waiting deployments, up to LIMIT in each list: its previews hold
+-- its own production back as little as another project.
 local function fill(project)
-  local rung = {fetch = 0, build = 0}
+  local rung = {[FETCH] = 0, [HIGH] = 0, [QUEUE] = 0}
   local ids = redis.call('ZRANGE', key('project-waiting:' .. project), 0, 199)
   for _, id in ipairs(ids) do
-    if rung.fetch >= LIMIT and rung.build >= LIMIT then return end
-    local status, ref, due = unpack(redis.call('HMGET', record_key(id), 'status', 'ref', 'due_at'))
+    if math.min(rung[FETCH], rung[HIGH], rung[QUEUE]) >= LIMIT then return end
+    local status, priority, ref, due =
+      unpack(redis.call('HMGET', record_key(id), 'status', 'priority', 'ref', 'due_at'))
     local stage = STAGES[status or '']
-    if stage and rung[stage] < LIMIT then
+    local list = stage and list_of(status, priority)
+    if list and rung[list] < LIMIT then
       if redis.call('ZSCORE', key('rung'), id) then
-        rung[stage] = rung[stage] + 1
+        rung[list] = rung[list] + 1
       elseif tonumber(due or '0') <= now and not busy(project, ref, stage) then
         ring(id)
-        rung[stage] = rung[stage] + 1
+        rung[list] = rung[list] + 1
       end
     end
   end
@@ -146,6 +169,10 @@ local function close(id, status, fields)
   redis.call('HSET', record_key(id), 'status', status, 'ended_at', text(now),
     'ended_claim', record.claim or '', 'claim', '', 'stop', '', 'due_at', '0')
   for name, value in pairs(fields or {}) do redis.call('HSET', record_key(id), name, value) end
+  if (record.building_at or '0') ~= '0' then
+    local built = key('built:' .. text(math.floor(now / 60000)))
+    if redis.call('INCR', built) == 1 then redis.call('EXPIRE', built, 600) end
+  end
   -- A ready one lasts as long as its release is kept; the ref's newest for ever.
   if status ~= 'ready' and redis.call('HGET', ref_key(record.project, record.ref), 'deployment') ~= id then
     redis.call('EXPIRE', record_key(id), KEEP)
@@ -212,6 +239,17 @@ local function again(id, due, maximum, code, message)
     redis.call('HSET', record_key(id), 'error_code', code, 'error_message', message)
     to_waiting(id, due)
   end
+end
+
+-- What a delivery led to. The first word on it stays, unless that was nothing and, delivered once
+-- more, it led to a deployment.
+local function note(delivery, event, outcome, rule, id)
+  local name = key('delivery:' .. delivery.guid)
+  local before = redis.call('HGET', name, 'deployment')
+  if before and (before ~= '' or id == '') then return end
+  redis.call('HSET', name, 'at', text(now), 'event', event, 'repository', delivery.repository,
+    'ref', delivery.ref, 'outcome', outcome, 'rule', rule, 'deployment', id)
+  redis.call('EXPIRE', name, KEEP)
 end
 
 -- The project of a repository: by GitHub's id, which a rename keeps, else by name. Or nil.
