@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 import os
 import signal
 import sys
 from collections.abc import Mapping
 from contextlib import AsyncExitStack, suppress
+from dataclasses import asdict
 from typing import Any
 
 from bot.core import log as logs
@@ -18,7 +20,7 @@ from bot.core.errors import Errored, SettingInvalid
 from bot.core.ledger import Ledger, open_ledger
 from bot.core.settings import Settings
 from worker.build import Workshop
-from worker.loop import Worker, serve
+from worker.loop import Worker
 from worker.output import Limits
 from worker.publish import Publisher
 from worker.sandbox import Sandbox
@@ -32,16 +34,22 @@ _ADVISORY = frozenset({"bubblewrap", "limits by cgroup"})
 
 
 def main() -> None:
-    """The process. Exit code 0 after a signal, 2 for a setting that cannot be used."""
+    """The process. Exit code 0 after a signal, 2 for a setting that cannot be used.
+
+    With `--self-test` it only prints what the sandbox's self-test finds, as one line of JSON.
+    """
     try:
         settings = all_settings.load(os.environ)
+        if sys.argv[1:] == ["--self-test"]:
+            print(asyncio.run(_self_test(settings, dict(os.environ))))  # noqa: T201 - its answer
+            return
         if not settings.redis_url:
             raise SettingInvalid(
                 "PUSHLANE_REDIS_URL",
                 "is not set; it takes redis://…, rediss://… or unix://…, the Redis of the bot "
                 "(`pushlane up` brings one of its own)",
             )
-        logs.set_up(settings.log_format, secrets=_secrets(settings))
+        logs.set_up(settings.log_format, secrets=all_settings.secrets_of(settings, os.environ))
         finished = asyncio.run(_live(settings, dict(os.environ)))
     except SettingInvalid as error:
         print(error.message, file=sys.stderr)  # noqa: T201 - the one line that a person reads
@@ -85,10 +93,9 @@ async def _live(settings: Settings, environment: Mapping[str, str]) -> bool:
                     megabytes=settings.build_output_mb, files=settings.build_output_files
                 ),
             ),
-            secrets=tuple(_secrets(settings)),
-            ending=signals.first,
+            secrets=all_settings.secrets_of(settings, environment),
         )
-        await _work(worker, signals, require_durable=settings.require_durable)
+        await _work(worker, signals)
     try:
         async with asyncio.timeout(_CLOSE_SECONDS):
             await bucket.aclose()
@@ -97,13 +104,15 @@ async def _live(settings: Settings, environment: Mapping[str, str]) -> bool:
     return True
 
 
-async def _work(worker: Worker, signals: _Signals, *, require_durable: bool) -> None:
+async def _work(worker: Worker, signals: _Signals) -> None:
+    settings = worker.shop.settings
     sweeping = asyncio.create_task(_sweep(worker.ledger), name="sweep")
+    building = worker.loop(ending=signals.first)
     loops = [
-        asyncio.create_task(serve(worker), name=f"loop {number}")
-        for number in range(worker.shop.settings.build_concurrency)
+        asyncio.create_task(building.serve(), name=f"loop {number}")
+        for number in range(settings.build_concurrency)
     ]
-    told = asyncio.create_task(_tell_durability(worker.ledger, require=require_durable))
+    told = asyncio.create_task(_tell_durability(worker.ledger, require=settings.require_durable))
     giving_up: asyncio.Task[Any] = asyncio.create_task(signals.last.wait())
     log.info("waiting for builds", extra={"concurrency": len(loops), "pid": os.getpid()})
     try:
@@ -118,8 +127,7 @@ async def _work(worker: Worker, signals: _Signals, *, require_durable: bool) -> 
                     each.result()
         if not all(loop.done() for loop in loops):
             log.info("giving back what is not done")
-            for held in list(worker.under_way):
-                held.cancel()
+            building.give_back()
             # What waits at a doorbell is left to time out, which takes two seconds.
             await asyncio.wait(loops)
     finally:
@@ -128,10 +136,10 @@ async def _work(worker: Worker, signals: _Signals, *, require_durable: bool) -> 
         await asyncio.gather(sweeping, told, giving_up, *loops, return_exceptions=True)
 
 
-async def _proven_sandbox(
+async def _sandbox(
     settings: Settings, environment: Mapping[str, str], stack: AsyncExitStack
 ) -> Sandbox:
-    """A sandbox that was tried. Raises `SettingInvalid` when it does not hold."""
+    """A sandbox that was started. Raises `SettingInvalid` where none can be made."""
     sandbox = Sandbox(
         kind=settings.sandbox,
         scratch=settings.data_dir / "scratch",
@@ -141,6 +149,26 @@ async def _proven_sandbox(
     )
     await sandbox.start()
     stack.push_async_callback(sandbox.aclose)
+    return sandbox
+
+
+async def _self_test(settings: Settings, environment: Mapping[str, str]) -> str:
+    """`{"findings": [{"name", "ok", "detail", "advisory"}]}`; an advisory one refuses no start."""
+    settings.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+    async with AsyncExitStack() as stack:
+        sandbox = await _sandbox(settings, environment, stack)
+        found = [
+            {**asdict(finding), "advisory": finding.name in _ADVISORY}
+            for finding in await sandbox.self_test()
+        ]
+    return json.dumps({"findings": found})
+
+
+async def _proven_sandbox(
+    settings: Settings, environment: Mapping[str, str], stack: AsyncExitStack
+) -> Sandbox:
+    """A sandbox that was tried. Raises `SettingInvalid` when it does not hold."""
+    sandbox = await _sandbox(settings, environment, stack)
     await sandbox.kill_strays()
     for finding in await sandbox.self_test():
         if finding.ok:
@@ -201,24 +229,6 @@ class _Signals:
         log.info("asked to end: no more builds are taken")
         self.first.set()
         self._loop.call_later(self._grace_seconds, self.last.set)
-
-
-def _secrets(settings: Settings) -> list[str]:
-    """Values that no log may show."""
-    return [
-        secret
-        for secret in (
-            settings.redis_url,
-            settings.api_token,
-            settings.secret_key,
-            settings.github_token,
-            settings.github_app_private_key,
-            os.environ.get("AWS_SECRET_ACCESS_KEY", ""),
-            os.environ.get("AWS_SESSION_TOKEN", ""),
-            *(secret.decode("utf-8", "replace") for secret in settings.webhook_secrets),
-        )
-        if secret
-    ]
 
 
 if __name__ == "__main__":

@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import re
 import time
-from collections.abc import Awaitable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import Final
 
 from bot.core import sitefile
 from bot.core.bucket import Bucket
@@ -23,8 +23,6 @@ from worker.detect import Plan, Source
 from worker.output import Output
 from worker.sandbox import Limits, Mount, Outcome, Sandbox, Workspace
 from worker.unpack import SOURCE, unpack
-
-T = TypeVar("T")
 
 _UNPACK_SECONDS: Final = 300.0
 _PATH: Final = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -261,21 +259,7 @@ async def _tools(build: _Build, plan: Plan) -> toolchain.Toolchain | None:
             log=build.log.say,
         )
 
-    return await _unless_stopped(build.lease, fetch())
-
-
-async def _unless_stopped(lease: Lease, work: Awaitable[T]) -> T:
-    working = asyncio.ensure_future(work)
-    stopped = asyncio.ensure_future(lease.stop.wait())
-    try:
-        await asyncio.wait({working, stopped}, return_when=asyncio.FIRST_COMPLETED)
-        if not working.done():
-            lease.check()
-        return await working
-    finally:
-        for each in (working, stopped):
-            each.cancel()
-        await asyncio.gather(working, stopped, return_exceptions=True)
+    return await build.lease.bound(fetch())
 
 
 def _mounts(tools: toolchain.Toolchain | None) -> Sequence[Mount]:

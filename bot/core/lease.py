@@ -5,14 +5,16 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 from bot.core.deployment import Deployment
 from bot.core.errors import Errored, Stopped
 from bot.core.ledger.claims import Claims, Verdict
 
+T = TypeVar("T")
 log = logging.getLogger(__name__)
 
 
@@ -29,6 +31,20 @@ class Lease:
         """Raises `Stopped(reason)` when the work is to end."""
         if self.stop.is_set():
             raise Stopped(self.reason)
+
+    async def bound(self, work: Awaitable[T]) -> T:
+        """Awaits `work`, which is cancelled when the lease ends. Raises `Stopped` then."""
+        working = asyncio.ensure_future(work)
+        stopped = asyncio.ensure_future(self.stop.wait())
+        try:
+            await asyncio.wait({working, stopped}, return_when=asyncio.FIRST_COMPLETED)
+            if not working.done():
+                self.check()
+            return await working
+        finally:
+            for each in (working, stopped):
+                each.cancel()
+            await asyncio.gather(working, stopped, return_exceptions=True)
 
     def end(self, reason: str) -> None:
         """Asks the work to end; the first reason stays."""

@@ -20,7 +20,6 @@ from bot.core.release import Manifest
 from tests.builders import a_push
 from tests.conftest import S3
 from tests.workshop import Bench, a_bench
-from worker.loop import attend, serve
 
 REPOSITORY = Path(__file__).parents[2]
 PAGE = "<!doctype html><title>Hi</title>"
@@ -55,9 +54,10 @@ async def content(bench: Bench, manifest: Manifest, path: str) -> bytes:
 
 async def test_a_queued_page_goes_live_when_its_doorbell_rings(bench: Bench) -> None:
     queued = await bench.queued({"index.html": PAGE, "a/b.css": "p{}", ".git/HEAD": "x"})
-    serving = asyncio.create_task(serve(bench.worker))
+    building = bench.worker.loop()
+    serving = asyncio.create_task(building.serve())
     await until(lambda: is_status(bench, queued, Status.READY))
-    bench.worker.ending.set()
+    building.ending.set()
     await serving
     ended = await bench.record(queued.id)
     assert (ended.files, ended.framework) == (2, "Plain HTML")
@@ -76,7 +76,7 @@ async def test_a_queued_page_goes_live_when_its_doorbell_rings(bench: Bench) -> 
 
 async def test_the_whole_log_is_in_the_bucket_when_it_ends(bench: Bench) -> None:
     held = await bench.held({"index.html": PAGE})
-    await attend(bench.worker, held)
+    await bench.worker.loop().attend(held)
     name = release.log_name(held.repository_key, held.id, held.claim)
     text = zstandard.decompress(await bench.bucket.get(name)).decode()
     assert text.splitlines() == (await bench.log(held)).splitlines()
@@ -87,7 +87,7 @@ async def test_a_build_that_fails_ends_failed_at_once_and_says_why(bench: Bench)
     held = await bench.held(
         {"pushlane.toml": '[build]\ncommand = "echo oh no; exit 3"', "index.html": PAGE}
     )
-    await attend(bench.worker, held)
+    await bench.worker.loop().attend(held)
     ended = await bench.record(held.id)
     assert (ended.status, ended.error_code) == (Status.FAILED, "build_failed")
     assert "exit code 3: oh no" in ended.error_message
@@ -99,7 +99,7 @@ async def test_a_build_that_fails_ends_failed_at_once_and_says_why(bench: Bench)
 async def test_a_source_that_is_not_there_is_our_fault_and_is_tried_again(bench: Bench) -> None:
     held = await bench.held({"index.html": PAGE})
     await bench.bucket.delete(held.source)
-    await attend(bench.worker, held)
+    await bench.worker.loop().attend(held)
     again = await bench.record(held.id)
     assert (again.status, again.error_code) == (Status.QUEUED, "object_missing")
     assert again.due_at > 0
@@ -107,7 +107,7 @@ async def test_a_source_that_is_not_there_is_our_fault_and_is_tried_again(bench:
 
 async def test_a_cancelled_build_is_killed_and_ends_cancelled(bench: Bench) -> None:
     held = await bench.held({"pushlane.toml": '[build]\ncommand = "echo here; sleep 600"'})
-    attending = asyncio.create_task(attend(bench.worker, held))
+    attending = asyncio.create_task(bench.worker.loop().attend(held))
 
     async def builds() -> bool:
         return "here" in await bench.log(held)
@@ -123,7 +123,7 @@ async def test_a_cancelled_build_is_killed_and_ends_cancelled(bench: Bench) -> N
 
 async def test_a_claim_that_was_lost_writes_nothing(bench: Bench) -> None:
     held = await bench.held({"pushlane.toml": '[build]\ncommand = "echo here; sleep 600"'})
-    attending = asyncio.create_task(attend(bench.worker, held))
+    attending = asyncio.create_task(bench.worker.loop().attend(held))
 
     async def builds() -> bool:
         return "here" in await bench.log(held)
@@ -141,9 +141,9 @@ async def test_a_claim_that_was_lost_writes_nothing(bench: Bench) -> None:
 async def test_a_second_push_writes_only_what_changed(bench: Bench) -> None:
     large = os.urandom(300_000)
     first = await bench.held({"index.html": PAGE, "large.bin": large}, a_push("one", at=1))
-    await attend(bench.worker, first)
+    await bench.worker.loop().attend(first)
     second = await bench.held({"index.html": PAGE + "!", "large.bin": large}, a_push("two", at=2))
-    await attend(bench.worker, second)
+    await bench.worker.loop().attend(second)
     name = release.pack_name(second.repository_key, second.id, second.claim)
     assert await bench.bucket.size(name) == len(PAGE) + 1
     manifest = await manifest_of(bench, second)
@@ -153,7 +153,7 @@ async def test_a_second_push_writes_only_what_changed(bench: Bench) -> None:
 
 async def test_cancelled_from_outside_the_claim_is_given_back_uncounted(bench: Bench) -> None:
     held = await bench.held({"pushlane.toml": '[build]\ncommand = "echo here; sleep 600"'})
-    attending = asyncio.create_task(attend(bench.worker, held))
+    attending = asyncio.create_task(bench.worker.loop().attend(held))
 
     async def builds() -> bool:
         return "here" in await bench.log(held)
@@ -173,7 +173,7 @@ async def test_an_npm_project_is_built_by_its_script(bench: Bench) -> None:
         "fs.writeFileSync('dist/index.html', `${process.env.BRANCH} ${process.env.CI}`);"
     )
     held = await bench.held({"package.json": json.dumps(package), "build.js": script})
-    await attend(bench.worker, held)
+    await bench.worker.loop().attend(held)
     ended = await bench.record(held.id)
     assert ended.status is Status.READY, await bench.log(held)
     assert await content(bench, await manifest_of(bench, held), "index.html") == b"main 1"

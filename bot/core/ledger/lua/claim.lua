@@ -6,7 +6,8 @@
 local wanted = args.stage == 'fetch' and 'received' or 'queued'
 local id = args.id
 local record = read(id)
-redis.call('ZREM', key('rung'), id)
+-- Whoever claims has popped the doorbell; one more of it, rung again by a sweep meanwhile, goes too.
+unring(id)
 if record.claim == args.claim then return answer('claimed', id) end
 if record.status ~= wanted or tonumber(record.due_at or '0') > now then return {'stale'} end
 if busy(record.project, record.ref, args.stage) then return {'busy'} end

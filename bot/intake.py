@@ -1,0 +1,134 @@
+"""The fetching stage: the exact commit, whether it is built at all, its source in the bucket."""
+
+from __future__ import annotations
+
+import time
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+
+from bot.core import sitefile
+from bot.core.deployment import ENDED, Deployment, Stage, Status, Trigger, branch_label
+from bot.core.errors import BuildFailed, Errored, Stopped
+from bot.core.lease import Lease
+from bot.core.ledger import Ending, Ledger
+from bot.core.loop import Loop, conclude, foreseen, persistently
+from bot.core.settings import Settings
+from bot.core.sitefile import Sitefile
+from bot.source import Fetched, Options, Origin, Resolved, Sources
+from bot.source.origin import TokenFor, no_token
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Intake:
+    """What the fetching stage uses."""
+
+    ledger: Ledger
+    sources: Sources
+    settings: Settings
+    token_for: TokenFor = no_token
+
+    def loop(self) -> Loop:
+        """The stage's loop; each `serve` of it fetches one source at a time."""
+        return Loop(ledger=self.ledger, stage=Stage.FETCH, work=self._work)
+
+    async def _work(self, deployment: Deployment, lease: Lease, _: AsyncExitStack) -> Deployment:
+        try:
+            return await self._bring(deployment, lease)
+        except Exception as raised:  # noqa: BLE001 - each one ends the claim, by whose fault it is
+            error = foreseen(raised, deployment)
+        if not isinstance(error, Stopped):
+            word = "Failed" if isinstance(error, BuildFailed) else "Error"
+            await self._say(deployment, f"{word}: {error.message}")
+        return await conclude(self.ledger, deployment, lease, error)
+
+    async def _bring(self, deployment: Deployment, lease: Lease) -> Deployment:
+        begun = time.monotonic()
+        if not self.settings.allows(deployment.repository):
+            raise BuildFailed(
+                f"PUSHLANE_REPOS does not name {deployment.repository}",
+                code="repository_not_allowed",
+            )
+        origin = Origin(
+            base_url=self.settings.github_url,
+            repository=deployment.repository,
+            key=deployment.repository_key,
+            token=self.token_for,
+        )
+        named = await lease.bound(self._resolved(origin, deployment))
+        fetched = await lease.bound(self.sources.fetch(origin, named.commit, ref=named.ref))
+        asked = sitefile.parse((await lease.bound(self.sources.read(fetched, sitefile.FILE)))[0])
+        reason = await self._why_skip(deployment, fetched, asked)
+        if reason is not None:
+            ending = Ending(status=Status.SKIPPED, reason=reason)
+            await self._say(deployment, f"Skipped: {reason}")
+            return await persistently(lease, lambda: self.ledger.claims.finish(deployment, ending))
+        options = Options(depth=asked.build.fetch_depth, submodules=asked.build.submodules)
+        if options.depth != 1:
+            fetched = await lease.bound(
+                self.sources.fetch(origin, named.commit, ref=named.ref, depth=options.depth)
+            )
+        archive = await lease.bound(self.sources.archive(fetched, options=options))
+        await self._say(
+            deployment,
+            f"Fetched {named.commit[:7]} of {deployment.repository} in "
+            f"{time.monotonic() - begun:.2f} s"
+            + (" (its source was in the bucket already)" if archive.reused else ""),
+            *archive.notes,
+        )
+        fields: dict[str, str | int] = {
+            "commit": named.commit,
+            "ref": named.ref,
+            "default_branch": named.default_branch,
+            "source": archive.name,
+            "source_bytes": archive.bytes,
+            "message": fetched.message[:500],
+            "author": deployment.author or fetched.author,
+        }
+        return await persistently(
+            lease, lambda: self.ledger.claims.advance(deployment, Status.QUEUED, **fields)
+        )
+
+    async def _resolved(self, origin: Origin, deployment: Deployment) -> Resolved:
+        """The commit that is meant, and its whole ref. A push and a redeploy name both."""
+        if deployment.commit:
+            return Resolved(commit=deployment.commit, ref=deployment.ref, default_branch="")
+        try:
+            return await self.sources.resolve(origin, deployment.ref)
+        except BuildFailed as error:
+            if error.code != "ref_not_found" or not deployment.ref.startswith("refs/heads/"):
+                raise
+            # A person's short name may be a tag's.
+            try:
+                return await self.sources.resolve(origin, f"refs/tags/{deployment.branch}")
+            except BuildFailed:
+                raise error from None
+
+    async def _why_skip(
+        self, deployment: Deployment, fetched: Fetched, asked: Sitefile
+    ) -> str | None:
+        """Why nothing is to be built, for people. What a person asked for is never skipped."""
+        if deployment.trigger is not Trigger.PUSH:
+            return None
+        reason = sitefile.skip_reason(fetched.message, deployment.branch, asked)
+        if reason is not None or not asked.build.watch:
+            return reason
+        newest, _cursor = await self.ledger.view.deployments(
+            project=deployment.project, branch=deployment.branch, limit=20
+        )
+        # What is on its way may go live first, and this one may take back what that changes.
+        if any(each.id != deployment.id and each.status not in ENDED for each in newest):
+            return None
+        label = branch_label(deployment.branch, deployment.project)
+        alias = await self.ledger.aliases.get(label)
+        live = await self.ledger.view.deployment(alias.deployment) if alias else None
+        if live is None:
+            return None
+        changed = await self.sources.changed(fetched, live.commit)
+        return None if changed is None else sitefile.watch_reason(changed, asked)
+
+    async def _say(self, deployment: Deployment, *lines: str) -> None:
+        """Writes to the deployment's log; a log that is lost stops no deployment."""
+        try:
+            await self.ledger.logs.append(deployment, lines)
+        except Errored:
+            return
