@@ -24,6 +24,7 @@ from .state import Refused, World
 
 TRANSPORT = "standin.transport"
 _PREFIX = "/api/v3"
+_BY_NUMBER = re.compile(r"^/repositories/(\d+)(/.+)$")
 
 
 def _pattern(template: str) -> re.Pattern[str]:
@@ -130,6 +131,9 @@ class GitHubApp:
 
     async def _answer(self, request: Request, path: str) -> Response:
         method = "GET" if request.method == "HEAD" else request.method
+        by_number = _BY_NUMBER.match(path)
+        if by_number and (found := self._world.by_id(int(by_number[1]))):
+            path = f"/repos/{found.full_name}{by_number[2]}"
         for wanted, template, pattern, handler in self._routes:
             match = pattern.match(path) if wanted == method else None
             if match is None:

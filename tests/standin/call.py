@@ -60,8 +60,10 @@ class Call:
             found = self.world.find(full_name)
             moved = self.world.former(full_name) if found is None else None
             if moved is not None:
-                location = f"{self.world.api_url}/repositories/{moved.id}"
-                raise Refused(301, "Moved Permanently", headers={"location": location})
+                below = self.request.url.path.partition(f"/repos/{full_name}")[2]
+                location = f"{self.world.api_url}/repositories/{moved.id}{below}"
+                status = 301 if self.method == "GET" else 307
+                raise Refused(status, "Moved Permanently", headers={"location": location})
         if found is None:
             raise Refused(404, "Not Found")
         if token is None:

@@ -99,6 +99,8 @@ def _check_status(body: dict[str, Any]) -> None:
     if description is not None and len(description) > LONGEST_DESCRIPTION:
         message = f"description is too long (maximum is {LONGEST_DESCRIPTION} characters)"
         raise _invalid("description", message)
+    if description is not None and any(character > "\uffff" for character in description):
+        raise _invalid("description", "description doesn't accept 4-byte Unicode")
     if len(context) > LONGEST_CONTEXT:
         raise _invalid("context", f"context is too long (maximum is {LONGEST_CONTEXT} characters)")
     if target_url and not re.match(r"https?://[^\s/]", target_url):

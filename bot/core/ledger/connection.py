@@ -16,6 +16,7 @@ from redis.asyncio import BlockingConnectionPool, Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import NoScriptError, RedisError, ResponseError
+from redis.maint_notifications import MaintNotificationsConfig
 
 from bot.core import keys
 from bot.core.errors import Errored
@@ -47,6 +48,9 @@ class Connection:
         self.prefix = prefix
         # No client retries anywhere: a verb is repeated by its caller, who knows what that means.
         # Retrying a BLPOP could pop twice.
+        # Notifications off: with them, a connection that the server has closed while it lay in the
+        # pool is handed out all the same, so that after a restart each one fails a call.
+        quiet = MaintNotificationsConfig(enabled=False)
         pool = BlockingConnectionPool.from_url(
             url,
             max_connections=32,
@@ -54,6 +58,7 @@ class Connection:
             socket_timeout=CALL_SECONDS,
             socket_connect_timeout=CALL_SECONDS,
             retry=Retry(NoBackoff(), 0),
+            maint_notifications_config=quiet,
             decode_responses=True,
         )
         waiting_pool = BlockingConnectionPool.from_url(
@@ -63,6 +68,7 @@ class Connection:
             socket_timeout=WAIT_SOCKET_SECONDS,
             socket_connect_timeout=CALL_SECONDS,
             retry=Retry(NoBackoff(), 0),
+            maint_notifications_config=quiet,
             decode_responses=True,
         )
         self.redis: Redis = Redis(connection_pool=pool)
@@ -93,7 +99,15 @@ class Connection:
 
     async def guard(self, awaitable: Awaitable[T]) -> T:
         """Awaits a Redis call; its failure becomes `Errored` with code `redis_unreachable`."""
-        return await self._translated(awaitable, CALL_SECONDS)
+        caller = asyncio.current_task()
+        cancels = caller.cancelling() if caller else 0
+        try:
+            return await self._translated(awaitable, CALL_SECONDS)
+        finally:
+            # redis-py sends by asyncio.wait_for, which before Python 3.12 loses a cancellation that
+            # comes when all is sent: https://github.com/python/cpython/issues/86296
+            if caller and caller.cancelling() > cancels:
+                raise asyncio.CancelledError
 
     async def guard_wait(self, awaitable: Awaitable[T]) -> T:
         """The same for a call that waits on the server: never ended from here before its time."""

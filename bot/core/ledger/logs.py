@@ -44,3 +44,16 @@ class BuildLogs:
             )
         )
         return [LogLine(entry, fields.get("line", "")) for entry, fields in found]
+
+    async def last(self, id_: str, claim: str, *, limit: int) -> tuple[int, list[LogLine]]:
+        """How many lines one claim's log has, and the last of them, oldest first, at most `limit`.
+
+        None at all: the log is not there (any more), or nothing has been written.
+        """
+        name = keys.log(self._connection.prefix, id_, claim)
+        async with cast(Any, self._connection.redis).pipeline(transaction=True) as pipe:
+            pipe.xlen(name)
+            pipe.xrevrange(name, count=max(limit, 1))
+            count, found = await self._connection.guard(pipe.execute())
+        newest_first = [LogLine(entry, fields.get("line", "")) for entry, fields in found[:limit]]
+        return count, newest_first[::-1]

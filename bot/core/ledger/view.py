@@ -52,6 +52,17 @@ class QueueView(msgspec.Struct, frozen=True, kw_only=True):
     dead: int
     oldest_seconds: float
     """Age of the deployment that has waited longest; 0 when none waits."""
+    built: int
+    """Builds that ended in this minute and the four before it."""
+
+    @property
+    def verdict(self) -> str:
+        """The queue's health in words, by how many deployments wait."""
+        if self.waiting == 0:
+            return "idle"
+        if self.waiting < 10:
+            return "normal"
+        return "backing up" if self.waiting < 100 else "overloaded"
 
 
 def to_deployment(flat: Sequence[str]) -> Deployment:
@@ -167,6 +178,8 @@ class View:
             found = await self._connection.guard(pipe.execute())
         fetch, high, normal, waiting, active, delayed, dead, oldest, (seconds, micros) = found
         age = seconds + micros / 1e6 - oldest[0][1] / 1000 if oldest else 0.0
+        minutes = [keys.named(prefix, f"built:{seconds // 60 - back}") for back in range(5)]
+        built = await self._connection.guard(self._redis.mget(minutes))
         return QueueView(
             fetch=fetch,
             high=high,
@@ -176,6 +189,7 @@ class View:
             delayed=delayed,
             dead=dead,
             oldest_seconds=max(age, 0.0),
+            built=sum(int(count or 0) for count in built),
         )
 
     async def _records(self, ids: Sequence[str]) -> list[Deployment | None]:
