@@ -18,7 +18,7 @@ from boto3.s3.transfer import TransferConfig
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
-from bot.core.errors import Errored
+from bot.core.errors import Errored, SettingInvalid
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -55,27 +55,17 @@ class Bucket:
         endpoint_url: str = "",
         credentials: Mapping[str, Any] | None = None,
     ) -> None:
-        """`credentials` (`aws_access_key_id` …) override AWS's own chain; tests use it."""
+        """`credentials` (`aws_access_key_id` …) override AWS's own chain; tests use it.
+
+        Raises `SettingInvalid` for what AWS's own variables and files say that cannot be.
+        """
         self.name = name
         self.prefix = prefix
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="bucket")
-        self._client: S3Client = boto3.session.Session(
-            **_region(endpoint_url), **(credentials or {})
-        ).client(
-            "s3",
-            endpoint_url=endpoint_url or None,
-            config=Config(
-                signature_version="s3v4",
-                s3={"addressing_style": "path" if endpoint_url else "auto"},
-                max_pool_connections=THREADS * 2,
-                connect_timeout=3,
-                read_timeout=30,
-                retries={"mode": "standard", "total_max_attempts": 4},
-                # Older S3-compatible servers know none of the newer default checksums.
-                request_checksum_calculation="when_required",
-                response_checksum_validation="when_required",
-            ),
-        )
+        try:
+            self._client = _client(endpoint_url, credentials or {})
+        except (BotoCoreError, ValueError) as error:
+            raise SettingInvalid("PUSHLANE_S3_BUCKET", f"cannot be used: {error}") from error
 
     async def aclose(self) -> None:
         """Closes the connections; calls under way are awaited."""
@@ -104,18 +94,23 @@ class Bucket:
         )
 
     async def put_stream(self, name: str, reader: BinaryIO, *, content_type: str) -> None:
-        """Writes one object from a blocking reader of unknown length.
+        """Writes one object from a blocking reader of unknown length, and closes the reader.
 
         When `read` raises, nothing is left: the upload is aborted and the error comes out here.
         """
-        await self._call(
-            self._client.upload_fileobj,
-            reader,
-            self.name,
-            self.prefix + name,
-            ExtraArgs={"ContentType": content_type},
-            Config=_STREAM,
-        )
+
+        def write() -> None:
+            # Here, since a thread goes on when nobody waits for it any more.
+            with reader:
+                self._client.upload_fileobj(
+                    reader,
+                    self.name,
+                    self.prefix + name,
+                    ExtraArgs={"ContentType": content_type},
+                    Config=_STREAM,
+                )
+
+        await self._call(write)
 
     async def get(self, name: str) -> bytes:
         """The whole of a small object. Raises `NotInBucket`."""
@@ -212,9 +207,25 @@ class Bucket:
             raise Errored(f"S3 cannot be reached: {error}", code="bucket_unreachable") from error
 
 
-def _region(endpoint_url: str) -> dict[str, Any]:
-    """An endpoint of one's own needs some region in its signatures, and any will do."""
-    return {"region_name": "us-east-1"} if endpoint_url else {}
+def _client(endpoint_url: str, credentials: Mapping[str, Any]) -> S3Client:
+    session = boto3.session.Session(**credentials)
+    return session.client(
+        "s3",
+        # A server of one's own needs some region in the signatures, and any will do.
+        region_name=session.region_name or ("us-east-1" if endpoint_url else None),
+        endpoint_url=endpoint_url or None,
+        config=Config(
+            signature_version="s3v4",
+            s3={"addressing_style": "path" if endpoint_url else "auto"},
+            max_pool_connections=THREADS * 2,
+            connect_timeout=3,
+            read_timeout=30,
+            retries={"mode": "standard", "total_max_attempts": 4},
+            # Older S3-compatible servers know none of the newer default checksums.
+            request_checksum_calculation="when_required",
+            response_checksum_validation="when_required",
+        ),
+    )
 
 
 def _translated(error: ClientError, name: object) -> Errored:
