@@ -1,0 +1,104 @@
+"""What every route of the API works with, and the small readings that several of them share."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import Response
+
+from bot.api.shapes import DeploymentShape, shape_of
+from bot.core.bucket import Bucket
+from bot.core.deployment import Deployment
+from bot.core.errors import Rejected
+from bot.core.ledger import Alias, Ledger, Project
+from bot.core.settings import Settings
+
+BODY_LIMIT = 65_536
+
+
+@dataclass(frozen=True, slots=True)
+class Front:
+    """The ledger, the bucket and the settings, as the routes see them."""
+
+    ledger: Ledger
+    bucket: Bucket
+    settings: Settings
+
+    async def deployment(self, id_: str) -> Deployment:
+        """The record. Raises `Rejected` (404 `not_found`)."""
+        found = await self.ledger.view.deployment(id_)
+        if found is None:
+            raise Rejected(
+                f"there is no deployment {id_[:40]!r}; see `pushlane list`",
+                code="not_found",
+                http_status=404,
+            )
+        return found
+
+    async def project(self, name: str) -> Project:
+        """A project by its slug or `owner/name`. Raises `Rejected` (404 `project_not_found`)."""
+        found = await self.ledger.view.project(name)
+        if found is None:
+            raise Rejected(
+                f"there is no project {name[:140]!r}; see `pushlane projects`",
+                code="project_not_found",
+                http_status=404,
+            )
+        return found
+
+    async def shape(
+        self, deployment: Deployment, aliases: dict[str, Alias | None] | None = None
+    ) -> DeploymentShape:
+        """The record as the API tells it. `aliases` remembers what production shows."""
+        known = {} if aliases is None else aliases
+        if deployment.project not in known:
+            known[deployment.project] = await self.ledger.aliases.get(deployment.project)
+        alias = known[deployment.project]
+        live = alias is not None and alias.deployment == deployment.id
+        return shape_of(deployment, self.settings, live=live)
+
+
+async def body_of(request: Request) -> bytes:
+    """The request's body. Raises `Rejected` (413 `body_too_large`)."""
+    found = b""
+    async for chunk in request.stream():
+        found += chunk
+        if len(found) > BODY_LIMIT:
+            raise Rejected(
+                f"the body is larger than {BODY_LIMIT // 1024} KB",
+                code="body_too_large",
+                http_status=413,
+            )
+    return found
+
+
+def idempotency_key(request: Request) -> str:
+    """What the `Idempotency-Key` header stands for on this route; `""` without one."""
+    key = request.headers.get("idempotency-key", "")
+    if not key:
+        return ""
+    if len(key) > 255:
+        raise Rejected(
+            "Idempotency-Key is longer than 255 characters", code="idempotency_key_invalid"
+        )
+    return hashlib.sha256(f"{request.scope['path']}\n{key}".encode()).hexdigest()
+
+
+def answer(
+    found: msgspec.Struct | Mapping[str, Any],
+    *,
+    status: int = 200,
+    headers: Mapping[str, str] | None = None,
+) -> Response:
+    """A JSON answer, not to be stored by anyone between."""
+    return Response(
+        msgspec.json.encode(found),
+        status_code=status,
+        media_type="application/json",
+        headers={"Cache-Control": "no-store", **(headers or {})},
+    )
