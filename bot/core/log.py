@@ -9,7 +9,12 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Literal
 
-_PLAIN = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "taskName"}
+_PLAIN = frozenset(logging.makeLogRecord({}).__dict__) | {
+    "message",
+    "asctime",
+    "taskName",
+    "color_message",  # uvicorn says all again with it, coloured
+}
 
 
 class _Formatter(logging.Formatter):
