@@ -169,6 +169,7 @@ class Server:
             await process.until_ready()
         except BaseException:
             process.kill()
+            await process.wait()
             raise
         return Server(program=self.program, environ=self.environ, process=process)
 

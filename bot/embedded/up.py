@@ -48,14 +48,16 @@ async def up(
     *,
     environ: Mapping[str, str] | None = None,
     echo: Callable[[str], None] = print,
+    ready: Callable[[Settings, str], None] | None = None,
     stop: asyncio.Event | None = None,
 ) -> None:
     """Starts everything, tells where it is, and keeps it alive until SIGINT, SIGTERM or `stop`.
 
     `environ` are the settings (default: the process's own). A Redis or an S3 that they name is
-    used; else one is embedded in the data directory. `echo` gets one line at a time. The URL and
-    the token are kept for the command in `credentials_file(environ)`. Must be called in the main
-    thread.
+    used; else one is embedded in the data directory. `echo` gets one line at a time, and `ready`
+    once, when all serve, the settings and the URL by which this machine reaches the bot. That URL
+    and the token are kept for the command in `credentials_file(environ)`. Must be called in the
+    main thread.
 
     Raises:
         SettingInvalid: A setting cannot be used, its port is taken, or another `up` holds the
@@ -90,6 +92,8 @@ async def up(
                 _keep_credentials(credentials_file(given), settings)
                 for line in _greeting(settings, given):
                     echo(line)
+                if ready:
+                    ready(settings, loopback_url(settings))
                 await stopped
             echo("stopping")
         finally:
@@ -174,6 +178,8 @@ def _children_environ(
     """What the bot and the worker see: the given settings, the made secrets, the servers."""
     secrets_ = {name: value for name, value in made.items() if name.startswith("PUSHLANE_")}
     children = {**given, **secrets_, "PUSHLANE_DATA_DIR": str(data_dir)}
+    # Ctrl-C is to end everything within 5 s, so that no build can be waited for: it is given back.
+    children["PUSHLANE_STOP_GRACE_SECONDS"] = "0"
     for server in servers:
         if "AWS_ACCESS_KEY_ID" in server.environ:
             # A profile or session of the user's own would win over the embedded server's keys.
@@ -190,7 +196,7 @@ def _python(name: str, settings: Settings, environ: Mapping[str, str]) -> Progra
     async def ready() -> bool:
         try:
             async with httpx2.AsyncClient(trust_env=False, verify=_NO_TLS, timeout=5) as client:
-                answer = await client.get(f"{_loopback_url(settings)}/readyz")
+                answer = await client.get(f"{loopback_url(settings)}/readyz")
         except httpx2.TransportError:
             return False
         return answer.status_code == httpx2.codes.OK
@@ -213,7 +219,7 @@ async def _start(
         echo(f"{program.name} serves (process {supervisor.pid(program.name)})")
 
 
-def _loopback_url(settings: Settings) -> str:
+def loopback_url(settings: Settings) -> str:
     """Where this machine reaches the bot, whatever stands in front of it."""
     host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(settings.host, settings.host)
     return f"http://{f'[{host}]' if ':' in host else host}:{settings.port}"
@@ -221,7 +227,7 @@ def _loopback_url(settings: Settings) -> str:
 
 def _keep_credentials(file: Path, settings: Settings) -> None:
     private_directory(file.parent)
-    kept = {"url": _loopback_url(settings), "token": settings.api_token}
+    kept = {"url": loopback_url(settings), "token": settings.api_token}
     write_private(file, json.dumps(kept, indent=2) + "\n")
 
 

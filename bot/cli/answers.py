@@ -1,0 +1,165 @@
+"""What the API answers, as far as the command reads it: a newer server may say more."""
+
+from __future__ import annotations
+
+from typing import Any, TypeVar
+
+import msgspec
+
+from bot.cli.failures import wrong
+from bot.core.deployment import ENDED, Status
+
+T = TypeVar("T")
+_ENDED = frozenset(map(str, ENDED))
+_WRECKED = frozenset({Status.FAILED, Status.ERRORED, Status.CANCELLED})
+
+
+class Stage(msgspec.Struct, frozen=True, kw_only=True):
+    """One stage of the way. `seconds` is None while it lasts."""
+
+    name: str
+    started_at: str | None = None
+    seconds: float | None = None
+
+
+class Urls(msgspec.Struct, frozen=True, kw_only=True):
+    """Where a deployment is to be seen."""
+
+    page: str = ""
+    deployment: str = ""
+    branch: str | None = None
+    production: str | None = None
+
+
+class Failure(msgspec.Struct, frozen=True, kw_only=True):
+    """What went wrong."""
+
+    code: str = ""
+    message: str = ""
+
+
+class Record(msgspec.Struct, frozen=True, kw_only=True):
+    """A deployment. Statuses are plain words here: a newer server may know more of them."""
+
+    id: str
+    status: str
+    project: str = ""
+    repository: str = ""
+    branch: str = ""
+    commit: str = ""
+    live: bool = False
+    message: str = ""
+    author: str = ""
+    attempts: dict[str, int] = {}
+    received_at: str | None = None
+    stages: tuple[Stage, ...] = ()
+    seconds: float | None = None
+    urls: Urls = Urls()
+    url: str = ""
+    error: Failure | None = None
+    reason: str = ""
+    files: int = 0
+    bytes: int = 0
+    framework: str = ""
+
+    @property
+    def ended(self) -> bool:
+        """Whether nothing more comes."""
+        return self.status in _ENDED
+
+    @property
+    def ready(self) -> bool:
+        """Whether its release is whole."""
+        return self.status == Status.READY
+
+    @property
+    def wrecked(self) -> bool:
+        """Whether it ended as failed, errored or cancelled."""
+        return self.status in _WRECKED
+
+
+class Page(msgspec.Struct, frozen=True, kw_only=True):
+    """Records, as the API answers them, and where the next page begins."""
+
+    deployments: list[Any]
+    cursor: str | None = None
+
+
+class Cancelled(msgspec.Struct, frozen=True, kw_only=True):
+    """What became of a request to stop: `cancelled` at once, or `stopping`."""
+
+    outcome: str
+
+
+class Project(msgspec.Struct, frozen=True, kw_only=True):
+    """A repository with its settings. `live` is the id of the deployment in production."""
+
+    slug: str
+    repository: str = ""
+    production_branch: str = ""
+    url: str = ""
+    live: str | None = None
+    pinned: bool = False
+
+
+class Projects(msgspec.Struct, frozen=True, kw_only=True):
+    """All of them, oldest first."""
+
+    projects: tuple[Project, ...]
+
+
+class Active(msgspec.Struct, frozen=True, kw_only=True):
+    """A deployment that is being worked on. `seconds` is how long its stage has lasted."""
+
+    id: str
+    project: str = ""
+    status: str = ""
+    seconds: float = 0.0
+
+
+class Queue(msgspec.Struct, frozen=True, kw_only=True):
+    """The queue at one moment."""
+
+    verdict: str
+    lists: dict[str, list[str]] = {}
+    waiting: int = 0
+    active: tuple[Active, ...] = ()
+    delayed: int = 0
+    dead: int = 0
+    oldest_seconds: float = 0.0
+    builds_per_minute: float = 0.0
+
+
+class Move(msgspec.Struct, frozen=True, kw_only=True):
+    """An alias that was moved: it now shows `deployment`, before it showed `previous`."""
+
+    alias: str
+    url: str = ""
+    deployment: str = ""
+    previous: str | None = None
+    pinned: bool = False
+
+
+class Delivery(msgspec.Struct, frozen=True, kw_only=True):
+    """What one delivery led to, and the rule that decided."""
+
+    guid: str
+    event: str = ""
+    repository: str = ""
+    ref: str = ""
+    outcome: str = ""
+    rule: str = ""
+    deployment: str | None = None
+    at: str | None = None
+
+
+def read(type_: type[T], answer: Any) -> T:
+    """The answer as a record. Raises `Rejected` when it is something else."""
+    try:
+        return msgspec.convert(answer, type_)
+    except msgspec.ValidationError as error:
+        raise wrong(
+            f"the server's answer is not understood ({error}); "
+            "is it a Pushlane of about this version?",
+            code="answer_unknown",
+        ) from None
