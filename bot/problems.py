@@ -78,5 +78,14 @@ async def _as_http(request: Request, error: Exception) -> Response:
     return problem(error.status_code, code=code, detail=detail, headers=error.headers)
 
 
-HANDLERS: Final = {PushlaneError: _as_problem, HTTPException: _as_http}
+async def _as_internal(_: Request, _error: Exception) -> Response:
+    return problem(500, code="internal", detail="an error inside Pushlane; its log says more")
+
+
+HANDLERS: Final = {
+    PushlaneError: _as_problem,
+    HTTPException: _as_http,
+    # The server logs it, since it is raised on after this answer.
+    Exception: _as_internal,
+}
 """How an application answers what its routes raise."""

@@ -93,9 +93,9 @@ def parse(body: bytes | None) -> Sitefile:
     except UnicodeDecodeError as error:
         line = body.count(b"\n", 0, error.start) + 1
         raise _invalid(f"is not UTF-8 in line {line}; save it as UTF-8") from None
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:
+        # Not TOMLDecodeError alone: a number of 5,000 digits is a ValueError of int's own.
         raise _invalid(f"is not valid TOML: {error}") from None
-    found.pop("warnings", None)
     warnings = [*_unknown(found, "", Sitefile), *_unserved(found)]
     _as_text(found)
     try:
@@ -108,6 +108,9 @@ def parse(body: bytes | None) -> Sitefile:
     for name in build.environment:
         if not _NAME.fullmatch(name):
             raise _invalid(f"has {name!r} in [build.environment], which is no variable's name")
+    texts = (build.command, build.install, build.node, *build.environment.values())
+    if any("\0" in text for text in texts if text):
+        raise _invalid("has a NUL character in [build], which no command can be given")
     return msgspec.structs.replace(
         sitefile,
         build=msgspec.structs.replace(
@@ -191,7 +194,7 @@ def _inside(path: str, key: str) -> str:
 
 
 def _unknown(found: dict[str, Any], where: str, shape: Any) -> list[str]:
-    known = {field.encode_name: field.type for field in msgspec.structs.fields(shape)}
+    known = {field.encode_name for field in msgspec.structs.fields(shape)} - {"warnings"}
     lines = []
     for name, value in found.items():
         path = f"{where}{name}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 
 import pytest
+
 from worker.sandbox.reach import Reach, check_hosts, host_of, literal, named_hosts
 
 PUBLIC = Reach("public")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 
 import pytest
+
 from bot.core.errors import SettingInvalid
 from worker.sandbox import seccomp
 

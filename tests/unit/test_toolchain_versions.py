@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import datetime
+import datetime as dt
 
 import pytest
 
 from worker.toolchain import pnpm_for_lockfile
 from worker.toolchain.versions import best_node, satisfies
 
-DAY = datetime.date(2026, 11, 24)
+DAY = dt.date(2026, 11, 24)
 AVAILABLE = ["18.20.8", "20.9.0", "20.19.5", "22.3.0", "22.20.0", "23.1.0", "24.1.0", "25.2.0"]
 
 

@@ -1,0 +1,71 @@
+"""What of a build's output says why it failed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pytest
+
+from worker.buildlog import BuildLog
+
+VITE = """\
+vite v7.0.0 building for production...
+x Build failed in 21ms
+error during build:
+Could not resolve "./is-not-there.js" from "main.js"
+file: /work/source/main.js
+    at getRollupError (file:///work/node_modules/rollup/dist/es/shared/parseAst.js:285:41)
+    at file:///work/source/node_modules/rollup/dist/es/shared/node-entry.js:23654:26
+    at async Promise.all (index 0)
+"""
+NODE = """\
+/work/source/build.js:1
+throw new Error('the sky is falling');
+^
+
+Error: the sky is falling
+    at Object.<anonymous> (/work/source/build.js:1:7)
+    at node:internal/main/run_main_module:28:49 {
+  code: 'X'
+}
+
+Node.js v20.20.2
+"""
+NPM = """\
+npm error code E404
+npm error 404 Not Found - GET https://registry.example/nothing - Not found
+npm error A complete log of this run can be found in: /work/home/.npm/_logs/x.log
+"""
+PYTHON = """\
+Traceback (most recent call last):
+  File "build.py", line 3, in <module>
+    import nothing
+ModuleNotFoundError: No module named 'nothing'
+"""
+
+
+async def _taken(_: Sequence[str]) -> bool:
+    return True
+
+
+@pytest.mark.parametrize(
+    ("output", "words"),
+    [
+        (VITE, 'Could not resolve "./is-not-there.js" from "main.js"'),
+        (NODE, "Error: the sky is falling"),
+        (PYTHON, "ModuleNotFoundError: No module named 'nothing'"),
+        ("one\ntwo\n", "two"),
+        ("\x1b[31merror: \x1b[0mred\nnpm error Lifecycle script `build` failed\n", "error: red"),
+        ("", ""),
+    ],
+)
+async def test_the_last_words_of_a_build_say_why_it_failed(output: str, words: str) -> None:
+    async with BuildLog(_taken, max_mb=1) as log:
+        await log.write(output.encode())
+        assert log.last_words == words
+
+
+async def test_where_only_npm_speaks_it_is_npm_that_says_why() -> None:
+    async with BuildLog(_taken, max_mb=1) as log:
+        await log.write(NPM.encode())
+        assert log.last_words.startswith("npm error")
