@@ -46,6 +46,16 @@ _NOISE: Final = re.compile(
     r"|[\x00-\x08\x0a-\x1a\x1c-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]"
 )
 
+_TRACE: Final = re.compile(
+    r"at .*[:(<]|File \".*\", line \d|\^+$|file:///|node:|[})\];,]+$|Node\.js v"
+)
+"""Of a stack trace: where it failed, and not why."""
+_WHY: Final = re.compile(
+    r"\b(error|err!|exception|fatal|failed|failure|cannot|can't|could not|couldn't|unable|not found"
+    r"|no such|missing|unexpected|invalid|denied|refused|unresolved)\b|Error\b",
+    re.IGNORECASE,
+)
+
 
 class BuildLog:
     """One claim's log. An async context: at its end all lines are in the ledger, or given up."""
@@ -75,8 +85,12 @@ class BuildLog:
 
     @property
     def last_words(self) -> str:
-        """The build's last line that says something, without colours."""
-        return self._recent[-1] if self._recent else ""
+        """The build's last line that says why it failed, else that says anything; no colours."""
+        said = [line for line in reversed(self._recent) if not _TRACE.match(line)]
+        why = [line for line in said if _WHY.search(line) and not line.endswith(":")]
+        # What npm adds at the end says only that the script before it failed.
+        own = [line for line in why if not line.lower().startswith(("npm err", "error: script"))]
+        return next(iter([*own, *why, *said, *self._recent]), "")
 
     def recently(self, pattern: re.Pattern[str]) -> bool:
         """Whether one of the build's last lines has the pattern."""
