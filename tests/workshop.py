@@ -15,8 +15,8 @@ import zstandard
 
 from bot.core import settings as all_settings
 from bot.core.bucket import Bucket
-from bot.core.deployment import Deployment, Stage, Status
-from bot.core.ledger import Ledger, Push, open_ledger
+from bot.core.deployment import Deployment, Push, Stage, Status
+from bot.core.ledger import Ledger, open_ledger
 from bot.core.settings import Settings
 from tests.builders import a_push, claimed
 from tests.conftest import S3

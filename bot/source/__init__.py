@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import os
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,16 +12,16 @@ from typing import Final
 from bot.core.bucket import Bucket
 from bot.core.errors import BuildFailed, Errored
 from bot.source.archive import Archive, Archiver, Options
-from bot.source.command import Commands, GitFailed, GitTimeout
+from bot.source.command import Commands
 from bot.source.mirror import Mirrors, Resolved
 from bot.source.origin import COMMIT, MirrorBroken, NotThere, Origin, no_token
-from bot.source.reading import Commit, contents, stdin_of
+from bot.source.reading import Commit, contents, output
+from bot.source.shelf import Shelf
 
 __all__ = ["Archive", "Fetched", "Options", "Origin", "Resolved", "Sources", "no_token"]
 
 _PAUSES: Final = (0.25, 0.5, 1.0, 2.0, 4.0, 8.0)
 """Seconds between attempts while GitHub does not serve a commit that it has just announced."""
-_READ_LIMIT: Final = 1 << 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,10 +30,15 @@ class Fetched:
 
     origin: Origin
     commit: str
+    ref: str
+    """By which it was asked for where the sha alone was not served; may be empty."""
     depth: int
+    """As it was asked for: commits of history, 0 for all."""
     mirror: Path
+    tree: str
+    """The id of its root tree."""
     message: str
-    """Cut to 500 characters."""
+    """Cut to 50,000 characters."""
     author: str
     """A name, cut to 100 characters."""
     committed_at: int
@@ -61,12 +64,14 @@ class Sources:
         self._commands = Commands(environment, concurrency=concurrency)
         self._timeout = timeout_seconds
         self._pauses = pauses
+        self._shelf = Shelf(directory, timeout_seconds=timeout_seconds)
         self._mirrors = Mirrors(
-            directory, self._commands, timeout_seconds=timeout_seconds, max_bytes=max_bytes
+            self._shelf, self._commands, timeout_seconds=timeout_seconds, max_bytes=max_bytes
         )
         self._archiver = Archiver(
             self._commands,
             bucket,
+            shelf=self._shelf,
             fetch=self.fetch,
             timeout_seconds=timeout_seconds,
             max_bytes=max_bytes,
@@ -92,8 +97,7 @@ class Sources:
                 f"{origin.repository} has no {ref[:100]!r}", code="ref_not_found"
             ) from None
         except MirrorBroken as error:
-            await self._mirrors.discard(origin, 1)
-            raise _broken(origin) from error
+            raise await self._discarded(error, origin) from error
 
     async def fetch(self, origin: Origin, commit: str, *, ref: str = "", depth: int = 1) -> Fetched:
         """Brings an exact commit with `depth` commits of history (0: all) into its mirror.
@@ -107,13 +111,13 @@ class Sources:
             raise BuildFailed(f"{commit[:60]!r} is no commit id", code="commit_invalid")
         for last in (False, True):
             try:
-                if not self._mirrors.has(origin, commit, depth):
+                if not self._shelf.has(origin, commit, depth):
                     await self._patiently(origin, commit, ref, depth)
-                return await self._described(origin, commit, depth)
-            except (MirrorBroken, GitFailed) as error:
-                await self._mirrors.discard(origin, depth)
+                return await self._described(origin, commit, ref, depth)
+            except MirrorBroken as error:
+                broken = await self._discarded(error, origin)
                 if last:
-                    raise _broken(origin) from error
+                    raise broken from error
         raise AssertionError
 
     async def read(self, fetched: Fetched, *paths: str, limit: int = 262_144) -> list[bytes | None]:
@@ -122,7 +126,10 @@ class Sources:
         Raises `BuildFailed` (`source_refused`) for one of more than `limit` bytes.
         """
         names = [f"{fetched.commit}:{path}" for path in paths]
-        found = await self._contents(fetched.mirror, names)
+        try:
+            found = await self._contents(fetched.mirror, names)
+        except MirrorBroken as error:
+            raise await self._discarded(error, fetched.origin) from error
         for path, body in zip(paths, found, strict=True):
             if body is not None and len(body) > limit:
                 raise BuildFailed(
@@ -133,24 +140,38 @@ class Sources:
     async def archive(self, fetched: Fetched, *, options: Options | None = None) -> Archive:
         """Streams the commit's tree into the bucket as one `tar.zst`, unless it is there already.
 
-        Raises `BuildFailed` (`source_too_large`, `submodule_refused`, and what `fetch` raises for
-        a submodule) or `Errored`. Nothing is left in the bucket then.
+        `options` say the depth that was fetched. Raises `BuildFailed` (`source_too_large`,
+        `submodule_refused`, and what `fetch` raises for a submodule) or `Errored`. Nothing is left
+        in the bucket then.
         """
-        return await self._archiver.archive(fetched, options or Options(depth=fetched.depth))
+        options = options or Options(depth=fetched.depth)
+        if options.depth != fetched.depth:
+            raise ValueError(f"depth {fetched.depth} was fetched, not {options.depth}")
+        for last in (False, True):
+            try:
+                return await self._archiver.archive(fetched, options)
+            except MirrorBroken as error:
+                broken = await self._discarded(error, fetched.origin)
+                if last:
+                    raise broken from error
+                fetched = await self.fetch(
+                    fetched.origin, fetched.commit, ref=fetched.ref, depth=fetched.depth
+                )
+        raise AssertionError
 
     async def changed(self, fetched: Fetched, since: str) -> tuple[str, ...] | None:
         """The paths that differ between two commits; None when the older one is not at hand."""
-        if not COMMIT.fullmatch(since) or not self._mirrors.has(fetched.origin, since, 1):
+        if not COMMIT.fullmatch(since):
+            return None
+        if not self._shelf.keeps(fetched.origin, since, fetched.depth):
             return None
         try:
-            found = await self._commands.call(
-                "diff-tree",
-                ("-r", "-z", "--name-only", "--no-renames", "--end-of-options",
-                 since, fetched.commit),
-                directory=self._mirrors.path(fetched.origin, 1),
-                timeout_seconds=self._timeout,
+            found = await output(
+                self._commands, "diff-tree", "-r", "-z", "--name-only", "--no-renames",
+                "--end-of-options", since, fetched.commit,
+                mirror=fetched.mirror, timeout_seconds=self._timeout,
             )  # fmt: skip
-        except (GitFailed, GitTimeout):
+        except (MirrorBroken, Errored):
             return None
         return tuple(os.fsdecode(path) for path in found.split(b"\0") if path)
 
@@ -171,26 +192,31 @@ class Sources:
             else:
                 return
 
-    async def _described(self, origin: Origin, commit: str, depth: int) -> Fetched:
-        mirror = self._mirrors.path(origin, depth)
+    async def _described(self, origin: Origin, commit: str, ref: str, depth: int) -> Fetched:
+        mirror = self._shelf.path(origin, depth)
         found = (await self._contents(mirror, [commit]))[0]
         if found is None:
-            raise MirrorBroken(commit)
+            raise MirrorBroken(f"{commit} is not there", mirror)
         described = Commit.of(found)
         return Fetched(
             origin=origin,
             commit=commit,
+            ref=ref,
             depth=depth,
             mirror=mirror,
-            message=described.message[:500],
+            tree=described.tree,
+            message=described.message[:50_000],
             author=described.author[:100],
             committed_at=described.committed_at,
             parents=described.parents,
         )
 
+    async def _discarded(self, error: MirrorBroken, origin: Origin) -> Errored:
+        """Takes a damaged mirror away, and says so where nobody tries again at once."""
+        await self._shelf.discard(error.mirror)
+        return Errored(
+            f"the mirror of {origin.repository} was damaged; it is made anew", code="mirror_broken"
+        )
+
     async def _contents(self, mirror: Path, names: Sequence[str]) -> list[bytes | None]:
         return await contents(self._commands, mirror, names, timeout_seconds=self._timeout)
-
-
-def _broken(origin: Origin) -> Errored:
-    return Errored(f"the mirror of {origin.repository} is damaged", code="mirror_broken")

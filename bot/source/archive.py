@@ -4,21 +4,26 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import io
 import json
 import os
 import tempfile
 import time
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Coroutine, Generator, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, Protocol, cast
+from typing import IO, TYPE_CHECKING, Any, Final, Protocol
 
 from bot.core.bucket import Bucket
-from bot.core.errors import BuildFailed, Errored
+from bot.core.errors import BuildFailed
 from bot.source import submodules, tree
-from bot.source.command import Commands, GitFailed, GitTimeout, Process
-from bot.source.origin import Origin, too_large
-from bot.source.reading import contents, stdin_of
+from bot.source.command import Commands, GitError, Process, Running
+from bot.source.dotgit import written
+from bot.source.origin import MirrorBroken, Origin, too_large
+from bot.source.reading import contents, misread, output, stdin_of
+from bot.source.shelf import Shelf
 from bot.source.tree import Entry
 
 if TYPE_CHECKING:
@@ -28,10 +33,6 @@ SCHEMA: Final = 1
 TYPE: Final = "application/zstd"
 _FILES: Final = 1_000_000
 _GITLINK: Final = b"commit"
-_CONFIG: Final = (
-    b"[core]\n\trepositoryformatversion = 0\n\tfilemode = true\n\tbare = false\n"
-    b"\tlogallrefupdates = false\n"
-)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,12 +96,14 @@ class Archiver:
         commands: Commands,
         bucket: Bucket,
         *,
+        shelf: Shelf,
         fetch: _Fetch,
         timeout_seconds: float,
         max_bytes: int,
     ) -> None:
         self._commands = commands
         self._bucket = bucket
+        self._shelf = shelf
         self._fetch = fetch
         self._timeout = timeout_seconds
         self._max_bytes = max_bytes
@@ -111,17 +114,17 @@ class Archiver:
         there, top = await asyncio.gather(self._bucket.size(name), self._part(fetched, b"", 0))
         if there is not None:
             return Archive(name=name, bytes=there, reused=True)
-        plan = _Plan(top, [top], _notes(top))
+        plan = _Plan(top, [top])
         if options.submodules:
             await self._add_submodules(plan)
         self._refuse_large(plan)
-        dotgit = await self._dotgit(top, options)
-        written = await self._write(name, plan, dotgit)
+        with tempfile.TemporaryDirectory(prefix="pushlane-git-") as folder:
+            size = await self._write(name, plan, Path(folder))
         files = sum(entry.kind == b"blob" for entry in top.entries)
-        return Archive(name=name, bytes=written, files=files, notes=tuple(plan.notes))
+        return Archive(name=name, bytes=size, files=files, notes=tuple(plan.notes))
 
     async def _part(self, fetched: Fetched, path: bytes, level: int) -> _Part:
-        found = await self._git(
+        found = await self._output(
             "ls-tree", "-r", "-t", "-l", "-z", "--full-tree", fetched.commit, mirror=fetched.mirror
         )
         return _Part(fetched, path, await asyncio.to_thread(tree.listing, found), level)
@@ -129,11 +132,12 @@ class Archiver:
     async def _add_submodules(self, plan: _Plan) -> None:
         level = [plan.top]
         while level:
-            found: list[_Part] = []
+            below: list[_Part] = []
             for part in level:
-                found += await self._submodules_of(part, plan)
-            plan.parts += found
-            level = found
+                found = await self._submodules_of(part, plan)
+                plan.parts += found
+                below += found
+            level = below
 
     async def _submodules_of(self, part: _Part, plan: _Plan) -> list[_Part]:
         links = [entry for entry in part.entries if entry.kind == _GITLINK]
@@ -145,23 +149,10 @@ class Archiver:
                 f"{submodules.DEPTH}: set `submodules = false` in pushlane.toml",
                 code="submodule_refused",
             )
-        known: dict[bytes, str] = {}
-        if any(e.path == b".gitmodules" and e.mode & 0o170000 == 0o100000 for e in part.entries):
-            blob = f"{part.fetched.commit}:.gitmodules"
-            try:
-                known = submodules.urls(
-                    await self._git("config", "-z", "--blob", blob, "--list",
-                                    mirror=part.fetched.mirror)
-                )  # fmt: skip
-            except Errored as error:
-                raise BuildFailed(
-                    ".gitmodules cannot be read: mend it, or set `submodules = false` in "
-                    "pushlane.toml",
-                    code="submodule_refused",
-                ) from error
-        wanted = []
+        known = await self._urls(part)
+        wanted: list[tuple[Origin, Entry]] = []
         for link in links:
-            shown = link.path.decode(errors="backslashreplace")
+            shown = _shown(link)
             if link.path in known:
                 origin = submodules.origin_of(
                     known[link.path],
@@ -169,16 +160,40 @@ class Archiver:
                     parent=part.fetched.origin,
                     top=plan.top.fetched.origin,
                 )
-                wanted.append(self._submodule(origin, link, part, shown))
+                wanted.append((origin, link))
             else:
                 plan.notes.append(f"{shown}: a submodule without a URL in .gitmodules, left empty")
-        return list(await asyncio.gather(*wanted))
+        return await _all([self._submodule(origin, link, part) for origin, link in wanted])
 
-    async def _submodule(self, origin: Origin, link: Entry, part: _Part, shown: str) -> _Part:
+    async def _urls(self, part: _Part) -> Mapping[bytes, str]:
+        """Path -> URL, as the part's `.gitmodules` has it."""
+        if not any(
+            e.path == b".gitmodules" and e.mode & 0o170000 == 0o100000 for e in part.entries
+        ):
+            return {}
+        mirror = part.fetched.mirror
+        names = [f"{part.fetched.commit}:.gitmodules"]
+        body = (await contents(self._commands, mirror, names, timeout_seconds=self._timeout))[0]
+        if body is None:
+            raise MirrorBroken(f"{names[0]} is not there", mirror)
+        try:
+            with stdin_of(body) as stdin:
+                found = await self._output(
+                    "config", "-z", "--file", "-", "--list", mirror=mirror, stdin=stdin
+                )
+        except MirrorBroken as error:
+            raise BuildFailed(
+                ".gitmodules cannot be read: mend it, or set `submodules = false` in pushlane.toml",
+                code="submodule_refused",
+            ) from error
+        return submodules.urls(found)
+
+    async def _submodule(self, origin: Origin, link: Entry, part: _Part) -> _Part:
         try:
             fetched = await self._fetch(origin, link.sha)
         except BuildFailed as error:
-            raise BuildFailed(f"submodule {shown}: {error.message}", code=error.code) from error
+            words = f"submodule {_shown(link)}: {error.message}"
+            raise BuildFailed(words, code=error.code) from error
         return await self._part(fetched, part.path + link.path + b"/", part.level + 1)
 
     def _refuse_large(self, plan: _Plan) -> None:
@@ -191,73 +206,35 @@ class Archiver:
                 code="source_too_large",
             )
 
-    async def _dotgit(self, top: _Part, options: Options) -> Mapping[str, bytes | None]:
-        """The files of the smallest .git in which log, describe and status work."""
-        commit, mirror = top.fetched.commit, top.fetched.mirror
-        shallow = b""
-        if options.depth == 1:
-            wanted, mode = tree.skeleton(commit, top.entries), "--window=0"
-            if top.fetched.parents:
-                shallow = f"{commit}\n".encode()
-        else:
-            wanted, mode = f"{commit}\n", "--revs"
-            path = mirror / "shallow"
-            shallow = path.read_bytes() if path.exists() else b""
-        with tempfile.TemporaryDirectory(prefix="pushlane-git-") as folder:
-            with stdin_of(wanted) as stdin:
-                await self._git("pack-objects", "--quiet", "--delta-base-offset", mode,
-                                f"{folder}/pack", mirror=mirror, stdin=stdin)  # fmt: skip
-            packs = {
-                f".git/objects/pack/{path.name}": path.read_bytes()
-                for path in sorted(Path(folder).iterdir())
-                if path.suffix in (".pack", ".idx")
-            }
-        folders = ("", "objects/", "objects/info/", "objects/pack/", "refs/", "refs/heads/",
-                   "refs/tags/", "info/")  # fmt: skip
-        return {
-            **{f".git/{name}": None for name in folders},
-            **packs,
-            ".git/HEAD": f"{commit}\n".encode(),
-            ".git/config": _CONFIG,
-            **({".git/shallow": shallow} if shallow else {}),
-            ".git/index": tree.index(top.entries),
-        }
-
-    async def _write(self, name: str, plan: _Plan, dotgit: Mapping[str, bytes | None]) -> int:
-        deadline = time.monotonic() + self._timeout
-        running: list[Process] = []
-        stopped = False
-
-        def close() -> None:
-            for process in running:
-                process.close()
-
-        def chunks() -> Iterator[bytes]:
-            for part in plan.parts:
-                process = self._start(part)
-                running.append(process)
-                if stopped:
-                    raise Errored("archiving was stopped", code="source_cut")
-                yield from tree.members(process, deadline=deadline)
-                process.close()
-            for path, body in dotgit.items():
-                yield tree.member(path, body, mtime=plan.top.fetched.committed_at)
-            yield b"\0" * tree.BLOCK * 2
-
-        reader = tree.Compressed(chunks(), ended=close)
-        # The reader runs in the bucket's thread and may wait for git: killing git ends that wait.
-        watch = asyncio.get_running_loop().call_later(
-            self._timeout, lambda: [process.kill() for process in running]
-        )
-        try:
-            await self._bucket.put_stream(name, reader, content_type=TYPE)
-        finally:
-            watch.cancel()
-            stopped = True
-            for process in running:
-                process.kill()
-        close()
+    async def _write(self, name: str, plan: _Plan, folder: Path) -> int:
+        """Streams it all into the bucket; the object's size."""
+        fetched = plan.top.fetched
+        # Where history ends in a mirror is moved by each fetch into it.
+        async with self._shelf.locked(fetched.mirror) if fetched.depth != 1 else nullcontext():
+            dotgit = await written(
+                self._commands, fetched, plan.top.entries, folder, timeout_seconds=self._timeout
+            )
+        running = Running()
+        reader = tree.Compressed(self._chunks(plan, dotgit, running))
+        # The bucket's thread reads, and waits for git: killing git ends that wait.
+        with running.at_most(self._timeout):
+            await self._bucket.put_stream(name, io.BufferedReader(reader), content_type=TYPE)
         return reader.bytes
+
+    def _chunks(
+        self, plan: _Plan, dotgit: Mapping[str, bytes | Path | None], running: Running
+    ) -> Generator[bytes]:
+        """The whole tar."""
+        deadline = time.monotonic() + self._timeout
+        for part in plan.parts:
+            try:
+                with running.process(partial(self._start, part)) as process:
+                    yield from tree.members(process, deadline=deadline)
+            except GitError as error:
+                raise misread(error, part.fetched.mirror) from error
+        for path, body in dotgit.items():
+            yield from tree.member(path, body, mtime=plan.top.fetched.committed_at)
+        yield b"\0" * tree.BLOCK * 2
 
     def _start(self, part: _Part) -> Process:
         prefix = [f"--prefix={os.fsdecode(part.path)}"] if part.path else []
@@ -267,19 +244,29 @@ class Archiver:
             directory=part.fetched.mirror,
         )
 
-    async def _git(self, verb: str, *arguments: str, mirror: Path, stdin: object = None) -> bytes:
-        try:
-            return await self._commands.call(
-                verb,
-                arguments,
-                directory=mirror,
-                timeout_seconds=self._timeout,
-                stdin=cast("tempfile._TemporaryFileWrapper[bytes]", stdin),
-            )
-        except (GitFailed, GitTimeout) as error:
-            raise Errored(f"reading the source failed: {error}", code="source_cut") from error
+    async def _output(
+        self, verb: str, *arguments: str, mirror: Path, stdin: IO[bytes] | None = None
+    ) -> bytes:
+        return await output(
+            self._commands,
+            verb,
+            *arguments,
+            mirror=mirror,
+            timeout_seconds=self._timeout,
+            stdin=stdin,
+        )
 
 
-def _notes(top: _Part) -> list[str]:
-    found: Sequence[Entry] = [e for e in top.entries if e.path == b".gitattributes"]
-    return [] if not found else []
+def _shown(link: Entry) -> str:
+    return link.path.decode(errors="backslashreplace")
+
+
+async def _all(wanted: Sequence[Coroutine[Any, Any, _Part]]) -> list[_Part]:
+    """What each of them answers; the first that fails ends the others."""
+    tasks = [asyncio.ensure_future(each) for each in wanted]
+    try:
+        return list(await asyncio.gather(*tasks))
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)

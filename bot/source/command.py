@@ -8,18 +8,21 @@ import os
 import re
 import signal
 import subprocess
+import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO, Any, cast
+from typing import IO, Any, TypeVar, cast
 from urllib.parse import urlsplit
 
 from git import Git
 from git.exc import GitCommandNotFound
 
 from bot.core.errors import Errored
+
+T = TypeVar("T")
 
 _PASSED = re.compile(
     r"(SSL_CERT_(FILE|DIR)|GIT_SSL_CA(INFO|PATH)|CURL_CA_BUNDLE"
@@ -59,7 +62,11 @@ _CONFIG: Mapping[str, str] = {
 }
 
 
-class GitFailed(Exception):
+class GitError(Exception):
+    """git did not do what it was started for. Never raised itself."""
+
+
+class GitFailed(GitError):
     """git ended with an error; `words` is what it said, bounded and without credentials."""
 
     def __init__(self, verb: str, status: int, words: str) -> None:
@@ -67,11 +74,15 @@ class GitFailed(Exception):
         self.words = words
 
 
-class GitTooLarge(Exception):
+class GitKilled(GitError):
+    """git was killed: by us, since nobody waits for it any more, or by the machine."""
+
+
+class GitTooLarge(GitError):
     """git wrote more than it may."""
 
 
-class GitTimeout(Exception):
+class GitTimeout(GitError):
     """git did not end in time and was killed."""
 
 
@@ -118,7 +129,7 @@ class Process:
         return self.stdout.read(limit)
 
     def finish(self, *, deadline: float) -> None:
-        """Waits for the end; raises `GitFailed` when it is not a good one."""
+        """Waits for the end; raises as `check` does, or `GitTimeout`."""
         try:
             _, errors = self._process.communicate(timeout=max(deadline - time.monotonic(), 0.1))
         except subprocess.TimeoutExpired:
@@ -126,15 +137,18 @@ class Process:
         self.check(errors)
 
     def check(self, errors: bytes) -> None:
-        """Raises `GitFailed` when it ended badly."""
+        """Raises `GitFailed` or `GitKilled` when it ended badly."""
         status = self._process.returncode
+        if status < 0:
+            raise GitKilled(self.verb)
         if status:
             raise GitFailed(self.verb, status, errors.decode(errors="replace")[-2000:].strip())
 
     def kill(self) -> None:
         """Kills git and its children, from any thread."""
-        with suppress(ProcessLookupError, PermissionError):
-            os.killpg(self._process.pid, signal.SIGKILL)
+        if self._process.returncode is None:
+            with suppress(ProcessLookupError, PermissionError):
+                os.killpg(self._process.pid, signal.SIGKILL)
 
     def close(self) -> None:
         """Kills what still runs, reaps it, and closes its pipes."""
@@ -145,6 +159,47 @@ class Process:
                 pipe.close()
         with suppress(subprocess.TimeoutExpired):
             self._process.wait(_KILLED_AFTER)
+
+
+class Running:
+    """What one thread has git do, a process at a time, and another thread may call off."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._process: Process | None = None
+        self._stopped = False
+
+    @contextmanager
+    def process(self, start: Callable[[], Process]) -> Iterator[Process]:
+        """What `start` started, closed at the end. Raises `GitKilled` when it is called off."""
+        with self._lock:
+            if self._stopped:
+                raise GitKilled("called off")
+            process = self._process = start()
+        try:
+            yield process
+        finally:
+            # Once it is reaped, its id may be somebody else's.
+            with self._lock:
+                self._process = None
+            process.close()
+
+    def stop(self) -> None:
+        """Kills what runs, and lets nothing more be started."""
+        with self._lock:
+            self._stopped = True
+            if self._process is not None:
+                self._process.kill()
+
+    @contextmanager
+    def at_most(self, seconds: float) -> Iterator[None]:
+        """Calls it off after so long, and when the body ends: for the event loop's thread."""
+        alarm = asyncio.get_running_loop().call_later(seconds, self.stop)
+        try:
+            yield
+        finally:
+            alarm.cancel()
+            self.stop()
 
 
 class Commands:
@@ -198,43 +253,35 @@ class Commands:
     ) -> bytes:
         """What one git writes. Cancelled, it kills the process and awaits its end.
 
-        Raises `GitFailed`, `GitTimeout`, `GitTooLarge`.
+        Raises `GitFailed`, `GitKilled`, `GitTimeout`, `GitTooLarge`.
         """
-        started: list[Process] = []
-        gone = False
+        running = Running()
 
-        def work() -> bytes:
-            deadline = time.monotonic() + timeout_seconds
-            process = self.start(
+        def start() -> Process:
+            return self.start(
                 verb, arguments, directory=directory, stdin=stdin, config=config, held=held
             )
-            started.append(process)
-            try:
-                if gone:
-                    return b""
+
+        def read() -> bytes:
+            deadline = time.monotonic() + timeout_seconds
+            with running.process(start) as process:
                 found, errors = process.communicate(deadline=deadline, grown=grown)
                 process.check(errors)
                 return found
-            finally:
-                process.close()
 
-        def stop() -> None:
-            nonlocal gone
-            gone = True
-            for process in started:
-                process.kill()
+        return await self.within(read, running)
 
-        return await self.within(work, stop)
-
-    async def within(self, work: Callable[[], Any], stop: Callable[[], None]) -> Any:
-        """Does `work` in a thread of the limiter's; cancelled, it calls `stop` and awaits it."""
-        future = asyncio.get_running_loop().run_in_executor(self._threads, work)
+    async def within(self, read: Callable[[], T], running: Running) -> T:
+        """Does `read` in a thread of the limiter's; cancelled, it stops `running` and awaits it."""
+        submitted = self._threads.submit(read)
+        future = asyncio.wrap_future(submitted)
         try:
             return await asyncio.shield(future)
         except asyncio.CancelledError:
-            stop()
-            while not future.done():
-                with suppress(BaseException):
+            running.stop()
+            # What waits for a free thread yet is over; what has begun is awaited.
+            while not submitted.cancel() and not future.done():
+                with suppress(Exception, asyncio.CancelledError):
                     await asyncio.shield(future)
             raise
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Final
 
 from bot.core.errors import BuildFailed, Errored, PushlaneError
@@ -32,7 +33,7 @@ class Origin:
     repository: str
     key: str
     """Names its mirror and its sources: GitHub's id, which a rename keeps."""
-    token: TokenFor = no_token
+    token: TokenFor = field(default=no_token, repr=False)
 
     def __post_init__(self) -> None:
         if not REPOSITORY.fullmatch(self.repository):
@@ -85,8 +86,12 @@ _BROKEN = re.compile(
 class MirrorBroken(Exception):
     """The mirror's own files are damaged; it is made anew."""
 
+    def __init__(self, words: str, mirror: Path) -> None:
+        super().__init__(words)
+        self.mirror = mirror
 
-def translated(words: str, origin: Origin) -> Exception:
+
+def translated(words: str, origin: Origin, mirror: Path) -> Exception:
     """What git's words mean: `NotThere`, `MirrorBroken`, or an error of the tree."""
     name = origin.repository
     if _NOT_THERE.search(words):
@@ -108,7 +113,7 @@ def translated(words: str, origin: Origin) -> Exception:
             f"git refuses the objects of {name} as unsafe: {_last(words)}", code="source_refused"
         )
     if _BROKEN.search(words):
-        return MirrorBroken(words)
+        return MirrorBroken(words, mirror)
     return unreachable(origin, _last(words))
 
 

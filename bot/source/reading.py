@@ -1,4 +1,4 @@
-"""Objects of a mirror, read by one `git cat-file`."""
+"""What a mirror holds: its objects, by `git cat-file`, and what other verbs of git say of them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import IO, Final
 
 from bot.core.errors import BuildFailed, Errored
-from bot.source.command import Commands, GitFailed, GitTimeout
+from bot.source.command import Commands, GitError, GitFailed, Running
+from bot.source.origin import MirrorBroken
 
 _LIMIT: Final = 4 << 20
 _PERSON: Final = re.compile(r"(?P<name>.*?) ?<[^>]*> (?P<at>-?\d+) [+-]\d+")
@@ -21,6 +22,8 @@ _PERSON: Final = re.compile(r"(?P<name>.*?) ?<[^>]*> (?P<at>-?\d+) [+-]\d+")
 class Commit:
     """What a commit object says."""
 
+    tree: str
+    """The id of its root tree."""
     message: str
     author: str
     committed_at: int
@@ -40,6 +43,7 @@ class Commit:
         committer = _PERSON.fullmatch(fields.get("committer", ""))
         at = int(committer["at"]) if committer else 0
         return cls(
+            fields.get("tree", ""),
             message.decode(errors="replace").strip().replace("\0", "�"),
             author["name"] if author else "",
             min(max(at, 0), 0o77777777777),
@@ -55,33 +59,66 @@ def stdin_of(text: str | bytes) -> IO[bytes]:
     return file
 
 
+async def output(
+    commands: Commands,
+    verb: str,
+    *arguments: str,
+    mirror: Path,
+    timeout_seconds: float,
+    stdin: IO[bytes] | None = None,
+) -> bytes:
+    """What a git that only reads the mirror writes.
+
+    Raises `MirrorBroken` when git fails on it, `Errored` (`source_cut`) when it does not get to
+    its end.
+    """
+    try:
+        return await commands.call(
+            verb, arguments, directory=mirror, timeout_seconds=timeout_seconds, stdin=stdin
+        )
+    except GitError as error:
+        raise misread(error, mirror) from error
+
+
+def misread(error: GitError, mirror: Path) -> Exception:
+    """What it means that a git which only reads the mirror did not end well."""
+    if isinstance(error, GitFailed):
+        return MirrorBroken(error.words, mirror)
+    return Errored("git was stopped in the middle of the source", code="source_cut")
+
+
 async def contents(
     commands: Commands, mirror: Path, names: Sequence[str], *, timeout_seconds: float
 ) -> list[bytes | None]:
     """The bytes of each named object; None for one that is missing, or no commit or file.
 
-    Raises `BuildFailed` (`source_refused`) when they are more than 4 MB together.
+    A link inside the tree is followed. Raises `BuildFailed` (`source_refused`) when they are more
+    than 4 MB together, and what `output` raises.
     """
     if any("\n" in name for name in names):
         raise ValueError(names)
     deadline = time.monotonic() + timeout_seconds
-    running = []
+    running = Running()
 
-    def work() -> bytes:
-        with stdin_of("".join(f"{name}\n" for name in names)) as wanted:
-            process = commands.start("cat-file", ("--batch",), directory=mirror, stdin=wanted)
-            running.append(process)
-            try:
-                found = process.read(_LIMIT + 1)
-                if len(found) <= _LIMIT:
-                    process.finish(deadline=deadline)
-                return found
-            except GitTimeout:
-                raise Errored("git did not answer in time", code="fetch_timeout") from None
-            finally:
-                process.close()
+    def read() -> bytes:
+        with (
+            stdin_of("".join(f"{name}\n" for name in names)) as wanted,
+            running.process(
+                lambda: commands.start(
+                    "cat-file", ("--batch", "--follow-symlinks"), directory=mirror, stdin=wanted
+                )
+            ) as process,
+        ):
+            found = process.read(_LIMIT + 1)
+            if len(found) <= _LIMIT:
+                process.finish(deadline=deadline)
+            return found
 
-    found: bytes = await commands.within(work, lambda: [p.kill() for p in running] and None)
+    try:
+        with running.at_most(timeout_seconds):
+            found = await commands.within(read, running)
+    except GitError as error:
+        raise misread(error, mirror) from error
     if len(found) > _LIMIT:
         raise BuildFailed(
             "a commit message or settings file is larger than 4 MB: shorten it",
@@ -95,16 +132,15 @@ def _parsed(found: bytes, count: int) -> list[bytes | None]:
     at = 0
     for _ in range(count):
         end = found.index(b"\n", at)
-        words = found[at:end].rsplit(b" ", 2)
-        at = end + 1
-        if words[-1] in (b"missing", b"ambiguous") or len(words) < 3:
+        line, at = found[at:end], end + 1
+        # `<object> <type> <size>` and a body; `<object> missing` and the like; or, of a link that
+        # leads nowhere, `dangling <size>` and the like and a body.
+        words = line.rsplit(b" ", 2)
+        if not words[-1].isdigit():
             bodies.append(None)
             continue
-        size = int(words[2])
+        size = int(words[-1])
         body = found[at : at + size]
         at += size + 1
-        bodies.append(body if words[1] in (b"blob", b"commit") else None)
+        bodies.append(body if words[-2] in (b"blob", b"commit") else None)
     return bodies
-
-
-__all__ = ["Commit", "GitFailed", "contents", "stdin_of"]

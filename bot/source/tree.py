@@ -7,21 +7,23 @@ import io
 import re
 import struct
 import tarfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
-from typing import IO, Final
+from pathlib import Path
+from typing import Any, Final
 
 import zstandard
 
 from bot.core.errors import BuildFailed, Errored
-from bot.source.command import GitFailed, GitTimeout, Process
+from bot.source.command import GitKilled, Process
 
 BLOCK: Final = 512
 _CHUNK: Final = 1 << 18
 _LINE: Final = re.compile(
-    rb"(?P<mode>\d{6}) (?P<kind>blob|tree|commit) (?P<sha>[0-9a-f]{40}) +(?P<size>\d+|-)\t(?P<path>.+)",
+    rb"(\d{6}) (blob|tree|commit) ([0-9a-f]{40}) +(\d+|-)\t(.+)",
     re.DOTALL,
 )
+"""Mode, kind, id, size in bytes, path."""
 _LINK: Final = 0o120000
 _LINK_LIMIT: Final = 4095
 
@@ -60,10 +62,13 @@ def listing(found: bytes) -> list[Entry]:
     return entries
 
 
-def skeleton(commit: str, entries: Sequence[Entry]) -> str:
-    """The objects that `git status` and `git log -1` read, a line each: no file's contents."""
+def skeleton(commit: str, root: str, entries: Sequence[Entry]) -> str:
+    """The objects that `git status` and `git log -1` read, a line each: no file's contents.
+
+    `root` is the commit's own tree, which is no entry of its listing.
+    """
     needed = [e.sha for e in entries if e.kind == b"tree" or e.mode == _LINK]
-    return "\n".join(dict.fromkeys([commit, *needed])) + "\n"
+    return "\n".join(dict.fromkeys([commit, root, *needed])) + "\n"
 
 
 def index(entries: Sequence[Entry]) -> bytes:
@@ -94,85 +99,91 @@ def _canonical(mode: int) -> int:
 def members(process: Process, *, deadline: float) -> Iterator[bytes]:
     """The tar entries that a `git archive` writes, without the blocks that end an archive.
 
-    Raises `Errored` when git fails or its stream is cut: an archive is whole, or it is none.
+    Raises `GitError` when git fails or its stream is cut: an archive is whole, or it is none.
     """
     stream = process.stdout
-    while (header := _exactly(stream, BLOCK)) != b"\0" * BLOCK:
+    while (header := stream.read(BLOCK)) != b"\0" * BLOCK:
+        if len(header) < BLOCK:
+            break
         yield header
-        try:
-            left = tarfile.nti(header[124:136])  # type: ignore[attr-defined]
-        except tarfile.HeaderError as error:
-            raise _cut() from error
-        left += -left % BLOCK
-        while left:
-            chunk = stream.read(min(left, _CHUNK))
-            if not chunk:
-                raise _cut()
+        left = _length(header)
+        while left and (chunk := stream.read(min(left, _CHUNK))):
             left -= len(chunk)
             yield chunk
+    whole = len(header) == BLOCK
     while stream.read(_CHUNK):
         pass
+    process.finish(deadline=deadline)
+    if not whole:
+        raise GitKilled(process.verb)
+
+
+def _length(header: bytes) -> int:
+    """The bytes that follow a tar entry's header, filled up to blocks."""
     try:
-        process.finish(deadline=deadline)
-    except (GitFailed, GitTimeout) as error:
-        raise Errored(f"reading the source failed: {error}", code="source_cut") from error
+        size: int = tarfile.nti(header[124:136])  # type: ignore[attr-defined]
+    except tarfile.HeaderError as error:
+        raise Errored("git wrote a tar that is none", code="git_unknown") from error
+    return size + -size % BLOCK
 
 
-def member(name: str, body: bytes | None, *, mtime: int) -> bytes:
+def member(name: str, body: bytes | Path | None, *, mtime: int) -> Iterator[bytes]:
     """One tar entry of our own: a file, or a directory when `body` is None."""
     made = tarfile.TarInfo(name)
     made.mtime = mtime
-    made.mode = 0o755 if body is None else 0o644
-    made.type = tarfile.DIRTYPE if body is None else tarfile.REGTYPE
-    made.size = len(body or b"")
-    padding = b"\0" * (-made.size % BLOCK)
-    return made.tobuf(tarfile.GNU_FORMAT) + (body or b"") + padding
+    if body is None:
+        made.type, made.mode = tarfile.DIRTYPE, 0o755
+    else:
+        made.size = body.stat().st_size if isinstance(body, Path) else len(body)
+    yield made.tobuf(tarfile.GNU_FORMAT)
+    if isinstance(body, bytes):
+        yield body
+    elif body is not None:
+        with body.open("rb") as file:
+            while chunk := file.read(_CHUNK):
+                yield chunk
+    yield b"\0" * (-made.size % BLOCK)
 
 
 class Compressed(io.RawIOBase):
-    """A reader of the zstd of some chunks. A chunk that cannot be made raises in `read`."""
+    """A reader of the zstd of some chunks. A chunk that cannot be made raises in `readinto`."""
 
-    def __init__(self, chunks: Iterator[bytes], *, ended: Callable[[], None]) -> None:
+    def __init__(self, chunks: Generator[bytes]) -> None:
+        self._chunks = chunks
         self._frames = _compress(chunks)
-        self._buffer = bytearray()
-        self._ended = ended
+        self._rest = memoryview(b"")
         self.bytes = 0
+        """How many were read."""
 
     def readable(self) -> bool:
         """True."""
         return True
 
-    def read(self, size: int = -1, /) -> bytes:
-        """Exactly `size` bytes, or what is left; S3 takes a shorter read for the end."""
-        while size < 0 or len(self._buffer) < size:
+    def readinto(self, buffer: Any, /) -> int:
+        """Fills the buffer as far as it comes; 0 at the end."""
+        while not self._rest:
             frame = next(self._frames, None)
             if frame is None:
-                self._ended()
-                break
-            self._buffer += frame
-        taken = bytes(self._buffer if size < 0 else self._buffer[:size])
-        del self._buffer[: len(taken)]
-        self.bytes += len(taken)
-        return taken
+                return 0
+            self._rest = memoryview(frame)
+        size = min(len(buffer), len(self._rest))
+        buffer[:size], self._rest = self._rest[:size], self._rest[size:]
+        self.bytes += size
+        return size
+
+    def close(self) -> None:
+        """Ends whatever makes the chunks, too."""
+        self._frames.close()
+        self._chunks.close()
+        super().close()
 
 
-def _compress(chunks: Iterator[bytes]) -> Iterator[bytes]:
+def _compress(chunks: Iterator[bytes]) -> Generator[bytes]:
     zstd = zstandard.ZstdCompressor(level=3, write_checksum=True).compressobj()
     for chunk in chunks:
         if frame := zstd.compress(chunk):
             yield frame
     yield zstd.flush()
-
-
-def _exactly(stream: IO[bytes], size: int) -> bytes:
-    found = stream.read(size)
-    if len(found) < size:
-        raise _cut()
-    return found
-
-
-def _cut() -> Errored:
-    return Errored("git stopped in the middle of the source", code="source_cut")
 
 
 def _refused(path: bytes, words: str) -> BuildFailed:

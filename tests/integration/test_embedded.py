@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import signal
@@ -25,7 +26,6 @@ from bot.embedded.sigv4 import signed_headers
 
 ACCESS = {"access_key": "an-access-key", "secret_key": "a-secret-key"}
 BUCKET = "pushlane"
-FOREVER = (sys.executable, "-c", "import time; time.sleep(600)")
 
 
 async def until(true: Callable[[], bool | Awaitable[bool]], *, seconds: float = 20) -> None:
@@ -48,11 +48,10 @@ def alive(pid: int) -> bool:
 
 def listening(pid: int) -> set[tuple[str, int]]:
     """The address and port of each TCP socket on which the process listens."""
-    inodes = {
-        link.partition("[")[2].rstrip("]")
-        for entry in Path(f"/proc/{pid}/fd").iterdir()
-        if (link := str(entry.readlink())).startswith("socket:")
-    }
+    inodes = set()
+    for entry in Path(f"/proc/{pid}/fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):  # closed meanwhile: it did not listen
+            inodes.add(str(entry.readlink()).removeprefix("socket:[").rstrip("]"))
     found = set()
     for table, family in (("tcp", socket.AF_INET), ("tcp6", socket.AF_INET6)):
         for line in Path(f"/proc/{pid}/net/{table}").read_text().splitlines()[1:]:

@@ -16,7 +16,7 @@ from bot.core.errors import Errored, SettingInvalid
 from worker.sandbox import bubblewrap, kernel, orders, selftest
 from worker.sandbox.egress import Egress
 from worker.sandbox.execution import Execution, reap_orphans
-from worker.sandbox.limits import Cage, Cgroups, WatchdogCage, find_cgroups
+from worker.sandbox.limits import Cage, Cgroups, find_cgroups, watchdog_cage
 from worker.sandbox.passing import Passing, survey
 from worker.sandbox.reach import Reach, check_hosts, named_hosts
 from worker.sandbox.records import Finding, Limits, Mount, Outcome, Workspace
@@ -55,15 +55,13 @@ class Sandbox:
         self._count = 0
 
     async def start(self) -> None:
-        """Prepares users, limits and egress, kills what an earlier process left, and tries one
-        command. Raises SettingInvalid with the cure where this machine cannot build safely."""
+        """Prepares users, limits and egress, and kills what an earlier process left.
+
+        One command is tried. Raises SettingInvalid with the cure where this machine cannot build
+        safely.
+        """
         if self._kind == "bubblewrap":
-            found = shutil.which("bwrap", path=self._environment.get("PATH", os.defpath))
-            if found is None:
-                raise SettingInvalid(
-                    "PUSHLANE_SANDBOX", f"bubblewrap is not on the PATH; {bubblewrap.CURE}"
-                )
-            self._bwrap = os.path.realpath(found)
+            self._bwrap = _bubblewrap(self._environment)
         with contextlib.suppress(OSError):
             kernel.become_subreaper()
         self._scratch = await asyncio.to_thread(Scratch, self._scratch_directory)
@@ -91,9 +89,12 @@ class Sandbox:
         self._scratch = None
 
     async def kill_strays(self) -> None:
-        """Kills and removes what is left of ours, by cgroup, by build user and by directory. Not
-        to be called while something executes."""
-        assert self._scratch is not None and self._users is not None
+        """Kills and removes what is left of ours, by cgroup, by build user and by directory.
+
+        Not to be called while something executes.
+        """
+        assert self._scratch is not None
+        assert self._users is not None
         for _ in range(3):
             if self._cgroups is not None:
                 await asyncio.to_thread(self._cgroups.kill_strays)
@@ -111,7 +112,7 @@ class Sandbox:
         async with self._scratch.workspace(self._users) as made:
             yield made
 
-    async def execute(
+    async def execute(  # noqa: PLR0913 - the sandbox's one verb; each is said by keyword
         self,
         command: str | Sequence[str],
         *,
@@ -183,7 +184,7 @@ class Sandbox:
         fit(call.workspace, limits)
         self._count += 1
         if self._cgroups is None:
-            return WatchdogCage(limits, call.marker)
+            return watchdog_cage(limits, call.marker)
         try:
             return self._cgroups.cage(f"{os.getpid()}-{self._count}", limits)
         except OSError as problem:
@@ -211,3 +212,12 @@ class Sandbox:
         if outcome.exit_code != 0:
             detail = said.decode(errors="replace").strip() or f"exit code {outcome.exit_code}"
             raise SettingInvalid("PUSHLANE_SANDBOX", selftest.cure(detail))
+
+
+def _bubblewrap(environment: Mapping[str, str]) -> str:
+    found = shutil.which("bwrap", path=environment.get("PATH", os.defpath))
+    if found is None:
+        raise SettingInvalid(
+            "PUSHLANE_SANDBOX", f"bubblewrap is not on the PATH; {bubblewrap.CURE}"
+        )
+    return os.path.realpath(found)

@@ -13,7 +13,9 @@ CURE = (
     "install it (apt-get install bubblewrap, dnf install bubblewrap), or set PUSHLANE_SANDBOX=none "
     "to build without any protection"
 )
-_SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32")
+_SYSTEM = tuple(
+    Path("/", name) for name in ("usr", "bin", "sbin", "lib", "lib32", "lib64", "libx32")
+)
 _ETC = (
     "alternatives",
     "ca-certificates",
@@ -36,7 +38,8 @@ _ETC = (
     "timezone",
 )
 FILES = {
-    "/etc/passwd": f"root:x:0:0:root:/:/usr/sbin/nologin\nbuild:x:{UID}:{GID}::/work/home:/bin/sh\n",
+    "/etc/passwd": "root:x:0:0:root:/:/usr/sbin/nologin\n"
+    f"build:x:{UID}:{GID}::/work/home:/bin/sh\n",
     "/etc/group": f"root:x:0:\nbuild:x:{GID}:\n",
     "/etc/hosts": "127.0.0.1 localhost\n",
     "/etc/nsswitch.conf": "passwd: files\ngroup: files\nhosts: files\n",
@@ -68,16 +71,19 @@ def arguments(
     if filter_program is not None:
         out += ["--seccomp", str(filter_program)]
     for system in _SYSTEM:
-        if os.path.islink(system):
-            out += ["--symlink", os.readlink(system), system]
-        elif os.path.isdir(system):
-            out += ["--ro-bind", system, system]
+        if system.is_symlink():
+            out += ["--symlink", str(system.readlink()), str(system)]
+        elif system.is_dir():
+            out += ["--ro-bind", str(system), str(system)]
     for name in _ETC:
         out += ["--ro-bind-try", f"/etc/{name}", f"/etc/{name}"]
     for target, descriptor in files.items():
         out += ["--perms", "0644", "--ro-bind-data", str(descriptor), target]
-    out += ["--proc", "/proc", "--dev", "/dev", "--symlink", "/tmp", "/var/tmp", "--dir", "/run"]
-    out += ["--bind", str(workspace), "/work", "--bind", str(workspace / "tmp"), "/tmp"]
+    out += ["--proc", "/proc", "--dev", "/dev", "--dir", "/run"]
+    out += ["--bind", str(workspace), "/work"]
+    # Inside, the build is alone: /tmp is its workspace's own.
+    out += ["--bind", str(workspace / "tmp"), "/tmp"]  # noqa: S108
+    out += ["--symlink", "/tmp", "/var/tmp"]  # noqa: S108
     for path in shown:
         if not str(path).startswith(("/usr/", "/bin/", "/lib/", "/etc/ssl/", "/etc/pki/")):
             out += ["--ro-bind", str(path), str(path)]

@@ -20,7 +20,7 @@ from typing import BinaryIO
 import msgspec
 
 from bot.core.errors import Errored
-from worker.sandbox import pipes, workspaces
+from worker.sandbox import pipes, processes, workspaces
 from worker.sandbox.egress import Egress, EgressPort
 from worker.sandbox.limits import Cage, Usage
 from worker.sandbox.records import Killed, Limits, Outcome, Owner, Workspace
@@ -117,7 +117,7 @@ class Execution:
         kept = [*order.descriptors, *([order.status[1]] if order.status else [])]
         try:
             # Not in a thread: the child dies with the thread that made it.
-            self._process = subprocess.Popen(
+            self._process = subprocess.Popen(  # noqa: ASYNC220
                 [_interpreter(), "-I", "-S", _LAUNCHER, str(far.fileno()), str(message)],
                 stdin=subprocess.PIPE if with_stdin else subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
@@ -180,7 +180,8 @@ class Execution:
         on_output: Callable[[bytes], Awaitable[None]] | None,
     ) -> None:
         process = self._process
-        assert process is not None and process.stdout is not None
+        assert process is not None
+        assert process.stdout is not None
         output = asyncio.ensure_future(pipes.pump(process.stdout.fileno(), on_output))
         watch = asyncio.ensure_future(self._watch())
         feeder = None
@@ -209,7 +210,7 @@ class Execution:
         stopped = asyncio.ensure_future(self._stop.wait()) if self._stop else None
         watched = [each for each in (exited, stopped) if each is not None]
         deadline = time.monotonic() + self._limits.timeout_seconds
-        disk_due, storm_since, refused_at, refused = 0.0, 0.0, 0.0, 0
+        disk_due, storm = 0.0, _ForkStorm()
         try:
             while not exited.done():
                 now = time.monotonic()
@@ -226,13 +227,8 @@ class Execution:
                     self._killed = "timeout"
                 elif self._usage.memory_exceeded:
                     self._killed = "memory"
-                elif self._usage.processes_refused > refused:
-                    refused = self._usage.processes_refused
-                    storm_since, refused_at = storm_since or now, now
-                    if now - storm_since > _FORK_STORM_SECONDS:
-                        self._killed = "processes"
-                elif now - refused_at > _FORK_CALM_SECONDS:
-                    storm_since = 0.0
+                elif storm.rages(self._usage.processes_refused, now=now):
+                    self._killed = "processes"
                 if not self._workspace.sized and now >= disk_due:
                     if await asyncio.to_thread(workspaces.full, self._workspace, self._limits):
                         self._killed = self._killed or "disk"
@@ -261,7 +257,7 @@ class Execution:
             return
         self._read_status()
         if process.returncode is None:
-            if self._inner_pid and _parent_of(self._inner_pid) == process.pid:
+            if self._inner_pid and self._is_inner_of(process.pid):
                 with contextlib.suppress(OSError):
                     os.kill(self._inner_pid, signal.SIGKILL)
             if self._killed or not _has_exited(self._pidfd):
@@ -281,11 +277,11 @@ class Execution:
         deadline = time.monotonic() + _DEATH_SECONDS
         while self._inner_pid and time.monotonic() < deadline:
             try:
-                found, _ = os.waitpid(self._inner_pid, os.WNOHANG)
+                found, _ = os.waitpid(self._inner_pid, os.WNOHANG)  # noqa: ASYNC222 - at once
                 if found:
                     break
             except ChildProcessError:
-                if _parent_of(self._inner_pid) != self._process_id():
+                if not self._is_inner_of(self._process_id()):
                     break
             await asyncio.sleep(0.002)
         self._inner_pid = 0
@@ -337,8 +333,30 @@ class Execution:
                 if isinstance(code := said.get("exit-code"), int):
                     self._inner_exit = code
 
+    def _is_inner_of(self, pid: int) -> bool:
+        found = processes.stat(self._inner_pid)
+        return found is not None and found.parent == pid
+
     def _process_id(self) -> int:
         return self._process.pid if self._process is not None else 0
+
+
+class _ForkStorm:
+    """Tells a fork bomb from a build that meets the limit on processes now and then."""
+
+    def __init__(self) -> None:
+        self._refused = 0
+        self._since = 0.0
+        self._last = 0.0
+
+    def rages(self, refused: int, *, now: float) -> bool:
+        """`refused` is how many forks were, in all, up to `now` (monotonic seconds)."""
+        if refused > self._refused:
+            self._refused, self._since, self._last = refused, self._since or now, now
+            return now - self._since > _FORK_STORM_SECONDS
+        if now - self._last > _FORK_CALM_SECONDS:
+            self._since = 0.0
+        return False
 
 
 def _interpreter() -> str:
@@ -349,23 +367,14 @@ def _interpreter() -> str:
 
 def reap_orphans() -> None:
     """Reaps the dead that became ours because their own parents went first."""
-    for entry in os.scandir("/proc"):
-        if not entry.name.isdigit() or int(entry.name) in _live:
+    for pid in processes.ids():
+        found = processes.stat(pid)
+        if found is None or pid in _live or not found.ended or found.parent != os.getpid():
             continue
-        with contextlib.suppress(OSError):
-            text = Path(f"/proc/{entry.name}/stat").read_text()
-            state, parent, _, session = text.rpartition(")")[2].split()[:4]
-            # A command has a session of its own; what else we started is in ours.
-            if state == "Z" and int(parent) == os.getpid() and int(session) != os.getsid(0):
-                os.waitpid(int(entry.name), os.WNOHANG)
-
-
-def _parent_of(pid: int) -> int:
-    try:
-        text = Path(f"/proc/{pid}/stat").read_text()
-    except OSError:
-        return 0
-    return int(text.rpartition(")")[2].split()[1])
+        # A command has a session of its own; what else we started is in ours.
+        if found.session != os.getsid(0):
+            with contextlib.suppress(OSError):
+                os.waitpid(pid, os.WNOHANG)
 
 
 def _has_exited(pidfd: int) -> bool:

@@ -66,7 +66,8 @@ def unlock(parent: int, name: str) -> None:
     handle = os.open(name, os.O_PATH | os.O_NOFOLLOW, dir_fd=parent)
     try:
         if stat.S_ISDIR(os.fstat(handle).st_mode):
-            os.chmod(f"/proc/self/fd/{handle}", 0o700)
+            # The descriptor itself (O_PATH) takes no fchmod.
+            Path(f"/proc/self/fd/{handle}").chmod(0o700)
     finally:
         os.close(handle)
 
@@ -92,13 +93,13 @@ def _remove(parent: int, name: str) -> None:
     top = _open_directory(parent, name)
     mark, serial = f".removed-{os.urandom(8).hex()}", 0
     try:
-        while entries := os.listdir(top):
+        while entries := os.listdir(top):  # noqa: PTH208 - a descriptor, no path
             for entry in entries:
                 if _unlinked(top, entry):
                     continue
                 handle = _open_directory(top, entry)
                 try:
-                    for child in os.listdir(handle):
+                    for child in os.listdir(handle):  # noqa: PTH208 - likewise
                         if not _unlinked(handle, child):
                             unlock(handle, child)
                             serial += 1
@@ -113,17 +114,18 @@ def _remove(parent: int, name: str) -> None:
 
 
 def bytes_of_tree(path: Path, *, enough: int) -> int:
-    """Bytes on disk below `path`, counted no further than `enough`. Unreadable directories are
-    made readable, so that none hides its size."""
-    total, pending = 0, [os.fsencode(path)]
+    """Bytes on disk below `path`, counted no further than `enough`.
+
+    Unreadable directories are made readable, so that none hides its size.
+    """
+    total, pending = 0, [path]
     while pending and total < enough:
         directory = pending.pop()
         try:
             entries = list(os.scandir(directory))
         except PermissionError:
             try:
-                with contextlib.closing(_Directory(os.path.dirname(directory))) as parent:
-                    unlock(parent.handle, os.fsdecode(os.path.basename(directory)))
+                _unlock_at(directory)
                 entries = list(os.scandir(directory))
             except OSError:
                 continue
@@ -134,7 +136,7 @@ def bytes_of_tree(path: Path, *, enough: int) -> int:
                 status = entry.stat(follow_symlinks=False)
                 total += status.st_blocks * 512
                 if stat.S_ISDIR(status.st_mode):
-                    pending.append(entry.path)
+                    pending.append(Path(entry.path))
     return total
 
 
@@ -149,9 +151,9 @@ def own_tree(path: Path, *, uid: int, gid: int) -> None:
     os.chown(path, uid, gid, follow_symlinks=False)
 
 
-class _Directory:
-    def __init__(self, path: bytes) -> None:
-        self.handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
-
-    def close(self) -> None:
-        os.close(self.handle)
+def _unlock_at(path: Path) -> None:
+    parent = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    try:
+        unlock(parent, path.name)
+    finally:
+        os.close(parent)

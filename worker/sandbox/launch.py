@@ -8,6 +8,7 @@ it, so the worker serves the egress proxy from outside, and nothing of ours has 
 
 from __future__ import annotations
 
+import _socket
 import ctypes
 import fcntl
 import marshal
@@ -15,8 +16,6 @@ import os
 import resource
 import struct
 import sys
-
-import _socket
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:  # importing it costs as long as all the rest

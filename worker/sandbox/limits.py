@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from worker.sandbox import processes
 from worker.sandbox.records import Limits
 
 _MIB = 1024 * 1024
@@ -80,8 +81,10 @@ class Cgroups:
 
 
 def find_cgroups(name: str) -> Cgroups | None:
-    """The cgroups that this process may make children in, below one called `name`. None where it
-    may not: then a watchdog has to do."""
+    """The cgroups that this process may make children in, below one called `name`.
+
+    None where it may not: then a watchdog has to do.
+    """
     own = _own_cgroups()
     try:
         version1 = {
@@ -154,7 +157,7 @@ class _CgroupCage:
             with contextlib.suppress(OSError):
                 self._write("memory", "memory.oom.group", "1")
 
-    def sample(self, pid: int) -> Usage:
+    def sample(self, pid: int) -> Usage:  # noqa: ARG002 - it is in the cgroup
         if self._version == 2:
             killed = self._counter("memory", "memory.events", "oom_kill")
             peak = self._number("memory.peak")
@@ -221,9 +224,15 @@ class _CgroupCage:
         return 0
 
 
-class WatchdogCage:
-    """Limits without cgroups: the processes below the first one are counted from time to time."""
+def watchdog_cage(limits: Limits, marker: str) -> Cage:
+    """Limits without cgroups: the processes below the first one are counted from time to time.
 
+    Each of them has `marker` (`NAME=value`) in its environment, if it is not sandboxed.
+    """
+    return _WatchdogCage(limits, marker)
+
+
+class _WatchdogCage:
     def __init__(self, limits: Limits, marker: str) -> None:
         self._limits = limits
         self._marker = marker.encode()
@@ -271,14 +280,9 @@ class WatchdogCage:
 
 def _descendants(pid: int) -> list[int]:
     children: dict[int, list[int]] = {}
-    for name in os.listdir("/proc"):
-        if name.isdigit():
-            try:
-                text = Path(f"/proc/{name}/stat").read_text()
-            except OSError:
-                continue
-            parent = int(text.rpartition(")")[2].split()[1])
-            children.setdefault(parent, []).append(int(name))
+    for each in processes.ids():
+        if status := processes.stat(each):
+            children.setdefault(status.parent, []).append(each)
     found, pending = [], [pid]
     while pending:
         for child in children.get(pending.pop(), ()):
@@ -290,11 +294,10 @@ def _descendants(pid: int) -> list[int]:
 def _marked(marker: bytes) -> list[int]:
     # What detached itself is nobody's descendant, but it has its environment yet.
     found = []
-    for name in os.listdir("/proc"):
-        if name.isdigit() and int(name) != os.getpid():
-            with contextlib.suppress(OSError):
-                if marker in Path(f"/proc/{name}/environ").read_bytes().split(b"\0"):
-                    found.append(int(name))
+    for pid in processes.ids():
+        with contextlib.suppress(OSError):
+            if marker in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0"):
+                found.append(pid)
     return found
 
 
@@ -313,20 +316,16 @@ def _kill_directory(directory: Path) -> None:
         pass
     # A fork bomb spawns while we read the list; each pass leaves it fewer that can.
     for _ in range(200):
-        found = [pid for pid in _processes(directory) if not _is_zombie(pid)]
+        found = [
+            pid
+            for pid in _processes(directory)
+            if (status := processes.stat(pid)) and not status.ended
+        ]
         if not found:
             return
         for pid in found:
             with contextlib.suppress(OSError):
                 os.kill(pid, signal.SIGKILL)
-
-
-def _is_zombie(pid: int) -> bool:
-    try:
-        text = Path(f"/proc/{pid}/stat").read_text()
-    except OSError:
-        return True
-    return text.rpartition(")")[2].split()[0] in "ZX"
 
 
 def _remove_directory(directory: Path, *, seconds: float = 2.0) -> None:

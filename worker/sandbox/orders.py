@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
-import stat
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
 from bot.core.errors import Errored
-from worker.sandbox import bubblewrap, kernel, pipes, seccomp
+from worker.sandbox import bubblewrap, kernel, pipes, processes, seccomp
 from worker.sandbox.execution import PROXY_PORT, Order
 from worker.sandbox.passing import Passing
 from worker.sandbox.records import Limits, Mount, Workspace
@@ -43,8 +43,11 @@ def cgroup_name(scratch: Path) -> str:
 
 
 def make_directories(call: Call) -> None:
-    """Makes the working directory where it lies in the workspace, and lets the build user write to
-    the writable mounts. A link that an earlier command left on the way is refused."""
+    """Makes the working directory where it lies in the workspace.
+
+    The build user may then write to the writable mounts. A link that an earlier command left on
+    the way is not followed.
+    """
     owner = call.workspace.owner
     parts = PurePosixPath(call.cwd).parts
     if parts[:2] == ("/", "work"):
@@ -57,7 +60,8 @@ def make_directories(call: Call) -> None:
 def sandboxed(call: Call, passing: Passing, bwrap: str) -> Order:
     """bubblewrap, told by descriptors: an argument list can be read by everyone."""
     workspace = call.workspace
-    environment = _basics("/work/home", "/tmp") | passing.variables
+    # The /tmp that is seen inside is the workspace's own.
+    environment = _basics("/work/home", "/tmp") | passing.variables  # noqa: S108
     if call.network:
         environment |= dict.fromkeys(_PROXY_NAMES, _PROXY_URL)
         environment |= dict.fromkeys(("NO_PROXY", "no_proxy"), "localhost,127.0.0.1,::1")
@@ -128,8 +132,8 @@ def unprotected(call: Call, passing: Passing) -> Order:
             bound.append((str(mount.source), target, mount.writable))
         elif target != str(mount.source) and target != mount.target:
             Path(target).parent.mkdir(parents=True, exist_ok=True)
-            if not os.path.lexists(target):
-                os.symlink(mount.source, target)
+            with contextlib.suppress(FileExistsError):
+                Path(target).symlink_to(mount.source)
     bound += [(str(path), str(path), False) for path in passing.paths]
     stage, covers = _stage(bound, workspace)
     program = call.argv[0]
@@ -154,13 +158,10 @@ def counting_processes(order: Order, limits: Limits) -> Order:
     """The same order, with the kernel's own count of a user's processes for want of a cgroup."""
     used = 0
     if order.owner is None:
-        for entry in os.scandir("/proc"):
-            if entry.name.isdigit():
-                try:
-                    if entry.stat().st_uid == os.getuid():
-                        used += len(os.listdir(f"/proc/{entry.name}/task"))
-                except OSError:
-                    continue
+        for pid in processes.ids():
+            if processes.owner(pid) == os.getuid():
+                with contextlib.suppress(OSError):
+                    used += len(list(Path(f"/proc/{pid}/task").iterdir()))
     return replace(order, extra_rlimits={"RLIMIT_NPROC": limits.processes + used})
 
 
@@ -227,5 +228,5 @@ def _make_inside(workspace: Workspace, parts: Sequence[str]) -> None:
 
 
 def _executable(directory: str, name: str) -> bool:
-    path = os.path.join(directory, name)
-    return os.access(path, os.X_OK) and stat.S_ISREG(os.stat(path).st_mode)
+    path = Path(directory, name)
+    return os.access(path, os.X_OK) and path.is_file()

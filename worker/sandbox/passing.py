@@ -5,8 +5,8 @@ npm and pip are asked what they are configured to, so that no registry's host is
 
 from __future__ import annotations
 
-import asyncio
 import ast
+import asyncio
 import contextlib
 import os
 import re
@@ -54,8 +54,10 @@ class Passing:
 
 
 async def survey(environment: Mapping[str, str]) -> Passing:
-    """Reads the worker's environment, and asks npm and pip. Never fails: what does not answer
-    within 20 s is left out."""
+    """Reads the worker's environment, and asks npm and pip.
+
+    Never fails: what does not answer within 20 s is left out.
+    """
     variables = {
         name: value
         for name, value in environment.items()
@@ -108,10 +110,11 @@ async def _ask(argv: list[str], environment: Mapping[str, str]) -> str:
         async with asyncio.timeout(_ASK_SECONDS):
             out, _ = await process.communicate()
     except TimeoutError:
-        with contextlib.suppress(ProcessLookupError):
-            process.kill()
-        await process.wait()
         return ""
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
     return out.decode(errors="replace") if process.returncode == 0 else ""
 
 

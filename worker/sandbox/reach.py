@@ -125,7 +125,10 @@ def plain(host: str) -> str:
 
 
 def check_hosts(hosts: Sequence[str]) -> tuple[str, ...]:
-    """The patterns of an allow list in one spelling. Raises ValueError for what can match nothing."""
+    """The patterns of an allow list in one spelling.
+
+    Raises ValueError for what can match nothing.
+    """
     for host in hosts:
         if not host or "/" in host or "*" in host[1:] or (host[0] == "*" and host[1:2] != "."):
             raise ValueError(f"{host!r} is no host; give names like example.com or *.example.com")

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import signal
 from pathlib import Path
 
 from bot.core.errors import SettingInvalid
+from worker.sandbox import processes
 from worker.sandbox.records import Owner
 
 COUNT = 64
@@ -49,16 +51,12 @@ class BuildUsers:
         killed = 0
         if self._first < 0:
             return killed
-        for entry in os.scandir("/proc"):
-            if not entry.name.isdigit():
-                continue
-            try:
-                uid = entry.stat().st_uid
-                if self._first <= uid < self._first + COUNT:
-                    os.kill(int(entry.name), signal.SIGKILL)
+        for pid in processes.ids():
+            uid = processes.owner(pid)
+            if uid is not None and self._first <= uid < self._first + COUNT:
+                with contextlib.suppress(OSError):
+                    os.kill(pid, signal.SIGKILL)
                     killed += 1
-            except OSError:
-                continue
         return killed
 
 

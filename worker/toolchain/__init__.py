@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import datetime
+import datetime as dt
 import importlib.util
 import os
 import platform
@@ -68,7 +68,7 @@ async def node(
         found = versions.parse(own.versions["node"])
         if found is not None and versions.satisfies(found, text or "*"):
             return own
-    cache.mkdir(parents=True, exist_ok=True)
+    await asyncio.to_thread(cache.mkdir, parents=True, exist_ok=True)
     resolved = await _resolve_node(cache, own, wanted, environment, log)
     if not (cache / f"node-{resolved}").is_dir():
         by_pip = own is None and resolved in await _offered_by_pip(environment)
@@ -101,7 +101,7 @@ async def package_manager(
     """
     if name == "npm" and not version:
         return toolchain
-    cache.mkdir(parents=True, exist_ok=True)
+    await asyncio.to_thread(cache.mkdir, parents=True, exist_ok=True)
     wanted = (version or "").split("+")[0].strip().removeprefix("v")
     key = f"{name} {wanted} {toolchain.versions['node'] if not wanted else ''}"
 
@@ -144,6 +144,10 @@ def pnpm_for_lockfile(text: str) -> str | None:
     return None
 
 
+def _nodes_in(cache: Path) -> list[str]:
+    return [each.name.removeprefix("node-") for each in cache.glob("node-*") if each.is_dir()]
+
+
 def _in_cache(directory: Path, found: dict[str, str]) -> Toolchain:
     directory = directory.resolve()
     return Toolchain((directory / "bin",), (Mount(directory, str(directory)),), found)
@@ -159,7 +163,7 @@ async def _machine_node(environment: Mapping[str, str]) -> Toolchain | None:
     version = versions.parse(said)
     if code != 0 or version is None:
         return None
-    real = await asyncio.to_thread(lambda: (Path(program).resolve(), Path(npm).resolve()))
+    real = [await asyncio.to_thread(Path(each).resolve) for each in (program, npm)]
     if real[0].is_relative_to("/usr"):
         return Toolchain((Path(program).parent,), (), {"node": versions.show(version)})
     # Somewhere of its own, <prefix>/bin/node and <prefix>/lib: shown as a whole, or not at all.
@@ -181,7 +185,7 @@ async def _resolve_node(
     exact = versions.parse(wanted or "")
     if exact is not None:
         return versions.show(exact)
-    today = datetime.datetime.now(tz=datetime.UTC).date()
+    today = dt.datetime.now(tz=dt.UTC).date()
 
     async def ask() -> str:
         if own is None:
@@ -207,10 +211,7 @@ async def _offered_by_pip(environment: Mapping[str, str]) -> list[str]:
 
 async def _first_node(cache: Path, environment: Mapping[str, str], log: Log) -> Toolchain:
     """Some Node.js with npm, by pip: the first npm, where a machine has none."""
-    kept = sorted(
-        (each.name.removeprefix("node-") for each in cache.glob("node-*") if each.is_dir()),
-        key=_order,
-    )
+    kept = await asyncio.to_thread(_nodes_in, cache)
     installed = await _installed_wheel()
     offered = kept or ([installed[1]] if installed else await wheel_versions(environment))
     if not offered:
@@ -254,7 +255,7 @@ async def _node_by_pip(directory: Path, version: str, environment: Mapping[str, 
 async def _node_by_npm(
     cache: Path, directory: Path, version: str, npm: Toolchain, environment: Mapping[str, str]
 ) -> None:
-    major = int(version.split(".")[0])
+    major = int(version.partition(".")[0])
     fitting = next(
         number for least, number in ((24, 11), (18, 10), (16, 8), (0, 6)) if major >= least
     )

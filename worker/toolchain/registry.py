@@ -21,8 +21,10 @@ _INSTALL_SECONDS = 600.0
 async def npm_view(
     cache: Path, spec: str, field: str, paths: Sequence[Path], environment: Mapping[str, str]
 ) -> list[str]:
-    """The values of a package's field, of one version or of each that `spec` means; none where
-    there is no such package. `paths` hold npm. Raises Errored where npm could not ask."""
+    """The values of a package's field, of one version or of each that `spec` means.
+
+    None where there is no such package. `paths` hold npm. Raises Errored where npm could not ask.
+    """
     argv = ["npm", "view", spec, field, "--json"]
     code, said = await call(argv, _environment(cache, paths, environment), seconds=120)
     if code != 0:
@@ -49,7 +51,7 @@ async def npm_install(
 
     Raises BuildFailed where there is no such version, Errored where npm failed otherwise.
     """
-    prefix.mkdir(parents=True, exist_ok=True)
+    await asyncio.to_thread(prefix.mkdir, parents=True, exist_ok=True)
     argv = ["npm", "install", "--global", "--prefix", str(prefix), "--ignore-scripts"]
     argv += ["--no-audit", "--no-fund", "--omit=dev", *specs]
     code, said = await call(argv, _environment(cache, paths, environment), seconds=_INSTALL_SECONDS)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import datetime
+import datetime as dt
 import re
 from collections.abc import Iterable
 
@@ -48,7 +48,7 @@ def satisfies(version: Version, wanted: str) -> bool:
     )
 
 
-def best_node(available: Iterable[str], wanted: str | None, today: datetime.date) -> str | None:
+def best_node(available: Iterable[str], wanted: str | None, today: dt.date) -> str | None:
     """The release of Node.js that `wanted` means, the newest long-term one where several do.
 
     Takes what `.nvmrc`, `.node-version` and `engines` hold: `22`, `>=20`, `lts/*`, `lts/iron`,
@@ -80,15 +80,15 @@ def plain_node(wanted: str | None) -> str | None:
     return text.removeprefix("node@").removeprefix("node-")
 
 
-def long_term(major: int, today: datetime.date) -> bool:
+def long_term(major: int, today: dt.date) -> bool:
     """Whether a major release of Node.js is, or was, under long-term support.
 
     Even ones to 26, then each: from the October of the year in which they came out
     (https://github.com/nodejs/release#release-schedule).
     """
     if major <= 26:
-        return major % 2 == 0 and today >= datetime.date(2013 + major // 2, 10, 29)
-    return today >= datetime.date(2000 + major, 10, 29)
+        return major % 2 == 0 and today >= dt.date(2013 + major // 2, 10, 29)
+    return today >= dt.date(2000 + major, 10, 29)
 
 
 def _bounds(alternative: str) -> list[tuple[Version, Version]]:

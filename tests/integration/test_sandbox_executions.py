@@ -1,0 +1,218 @@
+"""One command in the sandbox: its streams, its limits, and an end that leaves nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections.abc import AsyncIterator
+
+import pytest
+
+from bot.core.errors import Errored
+from tests.sandboxes import LIMITS, Zombies, alive, lasting, shell
+from worker.sandbox import Limits, Outcome, Sandbox, Workspace
+
+
+async def test_a_command_exits_with_its_own_code_and_both_its_streams(
+    sandbox: Sandbox, workspace: Workspace
+) -> None:
+    outcome, said = await shell(sandbox, workspace, "echo out; echo err >&2; exit 7")
+    assert (outcome.exit_code, outcome.killed) == (7, "")
+    assert sorted(said.split()) == ["err", "out"]
+
+
+async def test_memory_beyond_the_limit_kills(sandbox: Sandbox, workspace: Workspace) -> None:
+    limits = Limits(timeout_seconds=30, memory_mb=96)
+    eat = "x=$(head -c 400000000 /dev/zero | tr '\\0' x); echo survived"
+    outcome, said = await shell(sandbox, workspace, eat, limits=limits)
+    assert outcome.killed == "memory"
+    assert outcome.exit_code != 0
+    assert "survived" not in said
+
+
+async def test_a_fork_bomb_is_contained_and_named(sandbox: Sandbox, workspace: Workspace) -> None:
+    limits = Limits(timeout_seconds=25, memory_mb=1024, processes=100)
+    mark = f"f{os.getpid()}"
+    bomb = f"bash -c '{mark}() {{ {mark} | {mark} & }}; {mark}; sleep 20; exit 1' 2>/dev/null"
+    begun = time.monotonic()
+    running = asyncio.ensure_future(shell(sandbox, workspace, bomb, limits=limits))
+    pause = 0.0
+    while not running.done():
+        before = time.monotonic()
+        await asyncio.wait([running], timeout=0.05)
+        pause = max(pause, time.monotonic() - before)
+    outcome, _ = await running
+    assert outcome.killed == "processes"
+    assert time.monotonic() - begun < 24
+    assert pause < 2
+    assert alive(f"bash -c {mark}()") == []
+
+
+@pytest.mark.parametrize("ended_by", ["timeout", "stopped", ""])
+async def test_nothing_survives_the_end_not_even_what_detached_itself(
+    sandbox: Sandbox, workspace: Workspace, ended_by: str
+) -> None:
+    mark = lasting(54)
+    wait = "" if ended_by == "" else "; sleep 60"
+    script = f"setsid sh -c '(trap \"\" TERM HUP; {mark}) & {mark}' >/dev/null 2>&1 & echo on{wait}"
+    stop, zombies = asyncio.Event(), Zombies()
+    limits = Limits(timeout_seconds=1 if ended_by == "timeout" else 30, memory_mb=256)
+    running = asyncio.ensure_future(shell(sandbox, workspace, script, limits=limits, stop=stop))
+    asked = 0.0
+    if ended_by == "stopped":
+        while len(alive(mark)) < 2:
+            await asyncio.sleep(0.01)
+        asked = time.monotonic()
+        stop.set()
+    outcome, said = await running
+    if ended_by == "stopped":
+        assert time.monotonic() - asked < 1
+    assert outcome.killed == ended_by
+    assert outcome.exit_code == (0 if ended_by == "" else 137)
+    assert said == "on\n"
+    assert alive(mark) == []
+    assert zombies.found() == []
+
+
+async def test_a_stop_that_is_set_before_the_start_stops(
+    sandbox: Sandbox, workspace: Workspace
+) -> None:
+    stop = asyncio.Event()
+    stop.set()
+    outcome, _ = await shell(sandbox, workspace, "sleep 20", stop=stop)
+    assert outcome.killed == "stopped"
+    assert outcome.seconds < 1
+
+
+async def test_the_workspace_holds_no_more_than_it_may(
+    sandbox: Sandbox, workspace: Workspace
+) -> None:
+    limits = Limits(timeout_seconds=30, memory_mb=256, work_mb=40)
+    script = (
+        "i=0; while head -c 1000000 /dev/zero > /tmp/f$i; do i=$((i+1)); sleep 0.01; done; exit 3"
+    )
+    outcome, _ = await shell(sandbox, workspace, script, limits=limits)
+    assert outcome.killed == "disk"
+    assert outcome.exit_code != 0
+
+
+async def test_files_of_the_workspace_do_not_eat_the_memory_limit(
+    sandbox: Sandbox, workspace: Workspace
+) -> None:
+    limits = Limits(timeout_seconds=30, memory_mb=200)
+    script = "for i in 1 2 3 4 5 6; do head -c 60000000 /dev/zero > f$i; sleep 0.25; done"
+    outcome, said = await shell(sandbox, workspace, script, limits=limits)
+    assert (outcome.exit_code, outcome.killed) == (0, ""), said
+
+
+async def test_an_output_that_cannot_be_taken_kills_and_is_raised_again(
+    sandbox: Sandbox, workspace: Workspace
+) -> None:
+    async def refuse(_: bytes) -> None:
+        raise Errored("the log is gone", code="log_gone")
+
+    mark = lasting(55)
+    with pytest.raises(Errored, match="the log is gone"):
+        await sandbox.execute(
+            f"{mark} & echo x; {mark}",
+            workspace=workspace,
+            environment={},
+            limits=LIMITS,
+            on_output=refuse,
+        )
+    assert alive(mark) == []
+
+
+async def test_a_cancelled_execution_leaves_nothing(sandbox: Sandbox, workspace: Workspace) -> None:
+    mark, zombies = lasting(56), Zombies()
+    running = asyncio.ensure_future(shell(sandbox, workspace, f"{mark} & {mark}"))
+    while not alive(mark):
+        await asyncio.sleep(0.01)
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    assert alive(mark) == []
+    assert zombies.found() == []
+
+
+async def test_output_waits_for_its_receiver(sandbox: Sandbox, workspace: Workspace) -> None:
+    taken = 0
+    gate = asyncio.Event()
+
+    async def hear(chunk: bytes) -> None:
+        nonlocal taken
+        taken += len(chunk)
+        await gate.wait()
+
+    running = asyncio.ensure_future(
+        sandbox.execute(
+            "head -c 20000000 /dev/zero; touch done",
+            workspace=workspace,
+            environment={},
+            limits=LIMITS,
+            on_output=hear,
+        )
+    )
+    while not taken:
+        await asyncio.sleep(0.01)
+    await asyncio.wait([running], timeout=0.3)
+    assert taken < 2_000_000
+    assert not (workspace.path / "source" / "done").exists()
+    gate.set()
+    assert (await running).exit_code == 0
+    assert taken == 20_000_000
+
+
+async def test_standard_input_is_fed_whole_and_an_early_end_is_no_error(
+    sandbox: Sandbox, workspace: Workspace
+) -> None:
+    async def content() -> AsyncIterator[bytes]:
+        for _ in range(200):
+            yield b"x" * 50_000
+
+    said = bytearray()
+
+    async def hear(chunk: bytes) -> None:
+        said.extend(chunk)
+
+    async def fed(command: str) -> Outcome:
+        return await sandbox.execute(
+            command,
+            workspace=workspace,
+            environment={},
+            limits=LIMITS,
+            stdin=content(),
+            on_output=hear,
+        )
+
+    assert (await fed("wc -c")).exit_code == 0
+    assert int(said) == 10_000_000
+    assert (await fed("head -c 10 >/dev/null; exit 4")).exit_code == 4
+
+
+async def test_an_input_that_breaks_off_raises_and_ends_the_command(
+    sandbox: Sandbox, workspace: Workspace
+) -> None:
+    async def content() -> AsyncIterator[bytes]:
+        yield b"some"
+        raise Errored("the archive is cut", code="archive_cut")
+
+    mark = lasting(59)
+    with pytest.raises(Errored, match="the archive is cut"):
+        await sandbox.execute(
+            f"cat > got; touch complete; {mark}",
+            workspace=workspace,
+            environment={},
+            limits=LIMITS,
+            stdin=content(),
+            on_output=None,
+        )
+    assert alive(mark) == []
+
+
+async def test_a_workspace_is_removed_with_what_was_locked_in_it(sandbox: Sandbox) -> None:
+    async with sandbox.workspace() as workspace:
+        await shell(sandbox, workspace, "mkdir -p a/b && touch a/b/c && chmod 0 a/b a")
+        assert workspace.path.exists()
+    assert not workspace.path.exists()
