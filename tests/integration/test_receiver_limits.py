@@ -117,6 +117,8 @@ class TestSize:
                 assert await spoken(url, told, body[:end], leave=True) == b""
             assert await door.count() == 0
             assert not [record for record in caplog.records if record.levelname == "ERROR"]
+            await door.ledger.refusals.aclose()
+            assert (await door.ledger.refusals.read())[0] == {"body_cut_short": 2}
             async with httpx2.AsyncClient(trust_env=False) as client:
                 answer = await client.post(url + WEBHOOK, content=body, headers=headers_of(body))
             assert answer.status_code == 202
