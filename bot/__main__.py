@@ -37,6 +37,7 @@ def main() -> None:
     try:
         settings = _settings()
         logs.set_up(settings.log_format, secrets=all_settings.secrets_of(settings, os.environ))
+        all_settings.tell_unknown(os.environ)
         bot = Bot(settings, dict(os.environ))
     except SettingInvalid as error:
         print(error.message, file=sys.stderr)  # noqa: T201 - the one line that a person reads

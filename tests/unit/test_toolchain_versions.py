@@ -6,7 +6,6 @@ import datetime as dt
 
 import pytest
 
-from worker.toolchain import pnpm_for_lockfile
 from worker.toolchain.versions import best_node, satisfies
 
 DAY = dt.date(2026, 11, 24)
@@ -73,17 +72,3 @@ def test_the_newest_long_term_release_that_fits_is_chosen(
 def test_a_line_that_was_never_named_is_refused() -> None:
     with pytest.raises(ValueError, match="names no line"):
         best_node(AVAILABLE, "lts/nosuch", DAY)
-
-
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [
-        ("lockfileVersion: '9.0'\n", None),
-        ("lockfileVersion: '6.0'\n", "8"),
-        ("lockfileVersion: 5.4\n", "7"),
-        ("lockfileVersion: 5.3\n", "6"),
-        ("importers:\n", None),
-    ],
-)
-def test_a_lock_file_names_the_pnpm_that_reads_it(text: str, expected: str | None) -> None:
-    assert pnpm_for_lockfile(text) == expected
