@@ -216,3 +216,11 @@ def test_a_hostile_glob_costs_little() -> None:
     assert not matches("**/*a" * 150 + "b", "a" * 250)
     assert not matches("*" * 2 + "a*" * 300 + "b", "a/" * 100)
     assert time.monotonic() - began < 1
+
+
+@pytest.mark.parametrize(
+    "body", ["a." * 100_000 + "a = 1", "[" + "a." * 60 + "a]", "a." * 51 + "b=1"]
+)
+def test_a_key_of_very_many_parts_is_refused_before_it_costs_anything(body: str) -> None:
+    with pytest.raises(BuildFailed, match="a key of more than 50 parts in line 1"):
+        parse(body.encode())
