@@ -72,3 +72,21 @@ def test_the_newest_long_term_release_that_fits_is_chosen(
 def test_a_line_that_was_never_named_is_refused() -> None:
     with pytest.raises(ValueError, match="names no line"):
         best_node(AVAILABLE, "lts/nosuch", DAY)
+
+
+@pytest.mark.parametrize(
+    "wanted",
+    [
+        "9-evil/repo",
+        "9-x@git+https://h/x",
+        ">=9-../../x",
+        "9 || 1-file:x",
+        "^9-npm:other@1",
+        "9.1.2-a b/c",
+        "9.1.2+x/y",
+        "* || evil/repo",
+    ],
+)
+def test_a_range_that_npm_would_take_for_a_place_is_none(wanted: str) -> None:
+    with pytest.raises(ValueError, match="no version range"):
+        satisfies((9, 1, 2), wanted)
