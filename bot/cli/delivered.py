@@ -12,8 +12,9 @@ from bot.cli.connect import connect
 from bot.cli.failures import wrong
 from bot.cli.names import project
 from bot.cli.options import AsJson
-from bot.cli.output import age, plain, put, put_fields, put_json, put_table, say, size_in_words
+from bot.cli.output import age, plain, put, put_fields, put_json, put_table, say
 from bot.cli.paging import pages
+from bot.wording import ref_in_words, size_in_words
 
 if TYPE_CHECKING:
     from bot.cli.server import Server
@@ -30,9 +31,15 @@ def deliveries(
         str, typer.Option(metavar="OWNER/NAME", help="Of one repository only.")
     ] = "",
     outcome: Annotated[
-        str, typer.Option(help="With this outcome only: recorded, ignored, superseded ...")
+        str,
+        typer.Option(
+            metavar="OUTCOME",
+            help="With this outcome only: recorded, repeated, superseded, removed, late, ignored.",
+        ),
     ] = "",
-    limit: Annotated[int, typer.Option(min=1, max=10_000, help="At most so many.")] = 20,
+    limit: Annotated[
+        int, typer.Option(metavar="N", min=1, max=10_000, help="At most so many.")
+    ] = 20,
     refused: Annotated[
         bool, typer.Option("--refused", help="Those that were not let in: no right signature ...")
     ] = False,
@@ -119,7 +126,7 @@ def _row(found: Delivery) -> list[str]:
         age(found.at),
         plain(found.event),
         plain(found.repository),
-        plain(found.ref.removeprefix("refs/heads/")),
+        plain(ref_in_words(found.ref)),
         plain(found.outcome),
         plain(found.deployment or "-"),
         plain(found.guid),

@@ -11,6 +11,7 @@ from typing import TypeAlias
 import pytest
 
 from bot.core import keys
+from bot.wording import size_in_words
 from tests.apistub import Told, tell
 from tests.builders import commit, finished, queued
 from tests.conftest import S3
@@ -97,7 +98,7 @@ async def test_one_says_what_it_led_to_and_why(door: FrontDoor, pushlane: Pushla
         "rule": "a new push of a branch",
         "deployment": f"{id_} (received)",
         "answered": "202",
-        "payload": f"{len(body) / 1000:.0f} kB, kept",
+        "payload": f"{size_in_words(len(body))}, kept",
         "why": f"it led to {id_}; its source waits to be fetched",
     }
     await queued(door.ledger, await door.pushed("A"))

@@ -16,7 +16,10 @@ from bot.core.deployment import (
     new_id,
     project_slugs,
 )
+from bot.core.errors import Rejected
 from bot.core.ledger.connection import Connection
+
+REUSED = "this Idempotency-Key came before with another request; choose a new one for each request"
 
 
 class Request(msgspec.Struct, frozen=True, kw_only=True):
@@ -32,6 +35,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     trigger: Literal[Trigger.MANUAL, Trigger.REDEPLOY] = Trigger.MANUAL
     redeploy_of: str = ""
     idempotency_key: str = ""
+    """`<key>:<fingerprint of the request>`; `""` for none."""
 
 
 class Payload(msgspec.Struct, frozen=True, kw_only=True):
@@ -53,7 +57,7 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
     newer push has overtaken. `unknown`: no such project.
     """
 
-    outcome: Literal["recorded", "repeated", "superseded", "removed", "late", "unknown"]
+    outcome: Literal["recorded", "repeated", "superseded", "removed", "late", "unknown", "reused"]
     deployment: str = ""
 
 
@@ -92,13 +96,19 @@ class Records:
         await self._deliver("note", _words(ignored), payload)
 
     async def request(self, request: Request) -> Answer:
-        """Records what a person asks for. A repeated `idempotency_key` gives the old id."""
+        """Records what a person asks for. A repeated `idempotency_key` gives the old id.
+
+        Raises `Rejected` (422 `idempotency_key_reused`) for one that came with another request.
+        """
         arguments = {
             **_words(request),
             "id": new_id(),
             "slugs": project_slugs(request.repository) if request.repository else (),
         }
-        return _answer(await self._connection.call("request", arguments))
+        found = _answer(await self._connection.call("request", arguments))
+        if found.outcome == "reused":
+            raise Rejected(REUSED, code="idempotency_key_reused", http_status=422)
+        return found
 
     async def cancel(self, id_: str, *, reason: str = "") -> str:
         """Calls a deployment off: `cancelled` (at once), `stopping`, `ended` or `unknown`."""

@@ -146,6 +146,17 @@ class View:
         found, _ = await self.deployments(project=project, limit=1)
         return found[0] if found else None
 
+    async def commit(self, project: str, digits: str) -> str:
+        """The commit of a project's deployment that begins with these digits; `""`: none, or two.
+
+        Looks at the newest thousand.
+        """
+        index = keys.named(self._connection.prefix, f"deployments:{project}")
+        ids = await self._connection.guard(self._redis.zrange(index, 0, 999, desc=True))
+        records = await _hashes(self._connection, keys.deployment, ids)
+        found = {each["commit"] for each in records if each.get("commit", "").startswith(digits)}
+        return found.pop() if len(found) == 1 else ""
+
     async def project(self, name: str) -> Project | None:
         """A project by its slug or by `owner/name`, or None."""
         slug = name
@@ -242,6 +253,16 @@ class View:
         )
 
 
+async def _hashes(
+    connection: Connection, key: Callable[[str, str], str], members: Sequence[str]
+) -> list[dict[str, str]]:
+    """The fields of each; none of what is not there."""
+    async with connection.redis.pipeline(transaction=False) as pipe:
+        for member in members:
+            pipe.hgetall(key(connection.prefix, member))
+        return cast(list[dict[str, str]], await connection.guard(pipe.execute()))
+
+
 async def _newest_first(
     connection: Connection,
     index: str,
@@ -267,10 +288,7 @@ async def _newest_first(
         )
         if not page:
             return found, ""
-        async with redis.pipeline(transaction=False) as pipe:
-            for member, _score in page:
-                pipe.hgetall(key(connection.prefix, member))
-            hashes = await connection.guard(pipe.execute())
+        hashes = await _hashes(connection, key, [member for member, _ in page])
         for (member, score), fields in zip(page, hashes, strict=True):
             top = f"({score:.3f}"
             record = read(member, fields) if fields else None

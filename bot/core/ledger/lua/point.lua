@@ -4,11 +4,8 @@
 -- Answers {moved, label, deployment, previous, pinned} or {not_found}, {not_ready},
 -- {nothing_to_roll_back_to}.
 
-local once = args.key ~= '' and key('request:' .. args.key)
-if once then
-  local seen = redis.call('GET', once)
-  if seen then return cjson.decode(seen) end
-end
+local before = answered(args.key)
+if before then return before end
 
 local id = args.id or ''
 local slug = args.project or ''
@@ -47,5 +44,5 @@ redis.call('HSET', alias, 'project', slug, 'kind', 'production', 'seq', text(mov
   'moved_at', text(now))
 say('alias:' .. slug)
 local found = {'moved', slug, id, live, pinned}
-if once then redis.call('SET', once, cjson.encode(found), 'EX', DAY) end
+remember_answer(args.key, found)
 return found
