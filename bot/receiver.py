@@ -12,31 +12,15 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from bot import webhook
-from bot.core.deployment import Push, Removal
-from bot.core.errors import PushlaneError, Rejected
-from bot.core.ledger import Answer, Ledger
+from bot.core.errors import Errored, Rejected
+from bot.core.ledger import Ledger, Refusal
 from bot.core.settings import Settings
+from bot.delivery import pack, take
 from bot.problems import problem_of
-from bot.webhook import Ignored, Ping
 
 log = logging.getLogger(__name__)
 
 PATH: Final = "/webhooks/github"
-
-
-class Received(msgspec.Struct, frozen=True, kw_only=True):
-    """The answer to a push: the deployments that it led to, the first of them by itself too."""
-
-    deployment: str
-    deployments: tuple[str, ...]
-
-
-class Nothing(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """The answer to a delivery that builds nothing, and why."""
-
-    ignored: str
-    removed: str = ""
-    """The branch whose alias is gone, after a deletion."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,69 +42,41 @@ class Receiver:
         when a person or the catch-up asks.
         """
         headers = dict(request.headers)
+        body = b""
         try:
             body = await _body(request)
             event = webhook.read(headers, body, secrets=self.settings.webhook_secrets)
-            return await self._answer(event)
-        except PushlaneError as error:
-            log.warning(
-                "delivery refused",
-                extra={
-                    "code": error.code,
-                    "guid": headers.get("x-github-delivery", "")[:64],
-                    "peer": request.client.host if request.client else "",
-                },
-            )
+            payload = await pack(body, content_type=headers.get("content-type", ""))
+            taken = await take(event, payload, ledger=self.ledger, settings=self.settings)
+        except Rejected as error:
+            self.ledger.refusals.note(_refusal(error.code, request, body))
             return problem_of(error)
         except ClientDisconnect:
             # Nobody is there to be answered; a body that was cut is no delivery.
+            self.ledger.refusals.note(_refusal("body_cut_short", request, body))
             return Response(status_code=400)
-
-    async def _answer(self, event: webhook.Event) -> Response:
-        records = self.ledger.records
-        match event:
-            case Push() if not self.settings.allows(event.repository):
-                return await self._nothing(event.guid, event.repository, event.ref, _NOT_ALLOWED)
-            case Removal() if not self.settings.allows(event.repository):
-                return await self._nothing(event.guid, event.repository, event.ref, _NOT_ALLOWED)
-            case Push():
-                answer = await records.record(event)
-                _tell(event, answer)
-                ids = (answer.deployment,)
-                return _json(Received(deployment=answer.deployment, deployments=ids), status=202)
-            case Removal():
-                answer = await records.remove(event)
-                _tell(event, answer)
-                removed = event.ref.removeprefix("refs/heads/")
-                if answer.outcome != "removed":
-                    removed = ""
-                return _json(Nothing(ignored=_REMOVALS[answer.outcome], removed=removed))
-            case Ping():
-                return await self._nothing(
-                    event.guid, event.repository, "", "ping: the webhook works", event="ping"
-                )
-            case Ignored():
-                return await self._nothing(
-                    event.guid, event.repository, event.ref, event.reason, event=event.event
-                )
-
-    async def _nothing(
-        self, guid: str, repository: str, ref: str, reason: str, *, event: str = "push"
-    ) -> Response:
-        await self.ledger.records.note(
-            guid=guid, event=event, repository=repository, ref=ref, rule=reason
+        except Errored as error:
+            log.warning("a delivery could not be recorded", extra={"code": error.code})
+            return problem_of(error)
+        return Response(
+            msgspec.json.encode(taken.answer),
+            status_code=taken.status,
+            media_type="application/json",
         )
-        log.info("delivery ignored", extra={"guid": guid, "event": event, "reason": reason})
-        return _json(Nothing(ignored=reason))
 
 
-_NOT_ALLOWED: Final = "PUSHLANE_REPOS does not name this repository"
-_REMOVALS: Final = {
-    "removed": "the branch was deleted: its alias is gone, and what was being built for it stops",
-    "late": "the branch was pushed again after this deletion",
-    "unknown": "a branch was deleted of a repository that has no project here",
-    "repeated": "this deletion was delivered before",
-}
+def _refusal(code: str, request: Request, body: bytes) -> Refusal:
+    headers = request.headers
+    refusal = Refusal(
+        code=code,
+        peer=request.client.host if request.client else "",
+        event=headers.get("x-github-event", ""),
+        guid=headers.get("x-github-delivery", ""),
+        repository=webhook.claimed_repository(body, content_type=headers.get("content-type", "")),
+    )
+    told = {"code": code, "guid": refusal.guid, "peer": refusal.peer}
+    log.warning("delivery refused", extra=told)
+    return refusal
 
 
 async def _body(request: Request) -> bytes:
@@ -143,20 +99,3 @@ def _too_large() -> Rejected:
         code="body_too_large",
         http_status=413,
     )
-
-
-def _tell(event: Push | Removal, answer: Answer) -> None:
-    log.info(
-        "delivery recorded",
-        extra={
-            "guid": event.guid,
-            "repository": event.repository,
-            "ref": event.ref,
-            "outcome": answer.outcome,
-            "deployment": answer.deployment,
-        },
-    )
-
-
-def _json(answer: msgspec.Struct, *, status: int = 200) -> Response:
-    return Response(msgspec.json.encode(answer), status_code=status, media_type="application/json")

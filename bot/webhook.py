@@ -12,22 +12,26 @@ import re
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Annotated, Final, TypeAlias
-from urllib.parse import parse_qsl
+from urllib.parse import parse_qsl, unquote_to_bytes
 
 import msgspec
 
-from bot.core.deployment import Push, Removal
+from bot.core.deployment import ZERO, Ignored, Push, Removal
 from bot.core.errors import Rejected
 
 BODY_LIMIT: Final = 25_000_000
 """Bytes. GitHub sends no delivery of more than 25 MB."""
+JSON: Final = "application/json"
+FORM: Final = "application/x-www-form-urlencoded"
+"""The content types that GitHub's webhooks may be set to."""
 
 _SIGNATURE: Final = "x-hub-signature-256"
 _GUID: Final = re.compile(r"[A-Za-z0-9-]{1,64}")
 _REPOSITORY: Final = re.compile(r"[A-Za-z0-9_-]{1,100}/(?!\.{1,2}$)[A-Za-z0-9._-]{1,100}")
-_ZERO: Final = "0" * 40
 _BRANCH: Final = "refs/heads/"
 _TAG: Final = "refs/tags/"
+_CLAIMED: Final = re.compile(rb'"full_name"\s*:\s*"([A-Za-z0-9_.-]{1,100}/[A-Za-z0-9_.-]{1,100})"')
+_CLAIMED_WITHIN: Final = 16_384
 
 
 class Ping(msgspec.Struct, frozen=True, kw_only=True):
@@ -35,16 +39,7 @@ class Ping(msgspec.Struct, frozen=True, kw_only=True):
 
     guid: str
     repository: str
-
-
-class Ignored(msgspec.Struct, frozen=True, kw_only=True):
-    """An event that leads to nothing, and why, for people."""
-
-    guid: str
-    event: str
-    repository: str
-    ref: str
-    reason: str
+    repository_id: int = 0
 
 
 Event: TypeAlias = Push | Removal | Ping | Ignored
@@ -98,19 +93,28 @@ def read(headers: Mapping[str, str], body: bytes, *, secrets: Sequence[bytes]) -
     `delivery_invalid`, `content_type_unknown`, `payload_malformed`.
     """
     verify(headers.get(_SIGNATURE, ""), body, secrets=secrets)
-    event = headers.get("x-github-event", "")
+    return meaning(
+        body,
+        event=headers.get("x-github-event", ""),
+        guid=headers.get("x-github-delivery", ""),
+        content_type=headers.get("content-type", ""),
+    )
+
+
+def meaning(body: bytes, *, event: str, guid: str, content_type: str) -> Event:
+    """What a body means whose signature was right. Raises `Rejected` (400), as `read` does."""
     if not re.fullmatch(r"[a-z0-9_]{1,64}", event):
         raise Rejected("X-GitHub-Event must name the event, such as push", code="event_missing")
     digest = hashlib.sha256(body).hexdigest()
     # Whoever replays a signed body by hand may leave the GUID out.
-    guid = headers.get("x-github-delivery") or f"body-{digest[:32]}"
+    guid = guid or f"body-{digest[:32]}"
     if not _GUID.fullmatch(guid):
         raise Rejected(
             "X-GitHub-Delivery must be a GUID of letters, digits and dashes",
             code="delivery_invalid",
         )
     try:
-        payload = _payload(headers.get("content-type", ""), body)
+        payload = payload_of(body, content_type=content_type)
         if event == "push":
             return _push(_read_push(payload), guid=guid, digest=digest)
         found = _read_other(payload)
@@ -118,14 +122,14 @@ def read(headers: Mapping[str, str], body: bytes, *, secrets: Sequence[bytes]) -
         raise Rejected(
             f"the payload is no {event} event: {_lowered(error)}", code="payload_malformed"
         ) from None
-    repository = found.repository.full_name if found.repository else ""
+    repository = found.repository or _Repository()
     if event == "ping":
-        return Ping(guid=guid, repository=repository)
+        return Ping(guid=guid, repository=repository.full_name, repository_id=repository.id)
     return Ignored(
         guid=guid,
         event=event,
-        repository=repository,
-        ref="",
+        repository=repository.full_name,
+        repository_id=repository.id,
         reason=f"{event} events lead to nothing: only pushes are deployed",
     )
 
@@ -157,27 +161,51 @@ def verify(signature: str, body: bytes, *, secrets: Sequence[bytes]) -> None:
         )
 
 
-def _payload(content_type: str, body: bytes) -> str:
-    match content_type.partition(";")[0].strip().lower():
-        case "application/json":
-            # As text, so that all of it is UTF-8, and not only what is looked at.
-            return body.decode()
-        case "application/x-www-form-urlencoded":
-            try:
-                fields = parse_qsl(
-                    body.decode("ascii"), strict_parsing=True, max_num_fields=10, errors="strict"
-                )
-                return dict(fields)["payload"]
-            except (KeyError, ValueError):
-                raise Rejected(
-                    "the form has no field `payload` of UTF-8 text", code="payload_malformed"
-                ) from None
-        case _:
-            raise Rejected(
-                "the content type must be application/json or application/x-www-form-urlencoded: "
-                "choose one in the webhook's settings on GitHub",
-                code="content_type_unknown",
-            )
+def claimed_repository(body: bytes, *, content_type: str) -> str:
+    """The repository that a body names, which nobody has signed; empty when none is seen at once.
+
+    Only its first bytes are searched, and nothing is parsed: strangers may have written it.
+    """
+    start = body[:_CLAIMED_WITHIN]
+    if is_form(content_type):
+        start = unquote_to_bytes(start.replace(b"+", b" "))
+    found = _CLAIMED.search(start)
+    return found[1].decode("ascii") if found else ""
+
+
+def is_form(content_type: str) -> bool:
+    """Whether a body of this type is a form."""
+    return _media_type(content_type) == FORM
+
+
+def payload_of(body: bytes, *, content_type: str) -> str:
+    """The JSON that a body holds, in a form or by itself.
+
+    Raises `Rejected` (400): `content_type_unknown`, `payload_malformed`; and `UnicodeDecodeError`.
+    """
+    media_type = _media_type(content_type)
+    if media_type == JSON:
+        # As text, so that all of it is UTF-8, and not only what is looked at.
+        return body.decode()
+    if media_type != FORM:
+        raise Rejected(
+            f"the content type must be {JSON} or {FORM}: "
+            "choose one in the webhook's settings on GitHub",
+            code="content_type_unknown",
+        )
+    try:
+        fields = parse_qsl(
+            body.decode("ascii"), strict_parsing=True, max_num_fields=10, errors="strict"
+        )
+        return dict(fields)["payload"]
+    except (KeyError, ValueError):
+        raise Rejected(
+            "the form has no field `payload` of UTF-8 text", code="payload_malformed"
+        ) from None
+
+
+def _media_type(content_type: str) -> str:
+    return content_type.partition(";")[0].strip().lower()
 
 
 def _push(found: _Push, *, guid: str, digest: str) -> Push | Removal | Ignored:
@@ -194,7 +222,10 @@ def _push(found: _Push, *, guid: str, digest: str) -> Push | Removal | Ignored:
             guid=guid,
             event="push",
             repository=repository.full_name,
+            repository_id=repository.id,
             ref=found.ref,
+            before=found.before,
+            after=found.after,
             reason=reason,
         )
 
@@ -202,10 +233,10 @@ def _push(found: _Push, *, guid: str, digest: str) -> Push | Removal | Ignored:
         return ignored("a tag was pushed: only branches are deployed")
     if not found.ref.startswith(_BRANCH):
         return ignored(f"{found.ref[:100]} is no branch: only branches are deployed")
-    if len(found.after) != len(_ZERO):
+    if len(found.after) != len(ZERO):
         return ignored("repositories with SHA-256 object names are not supported")
     # A zero `after` says so alone; `deleted` may not contradict it.
-    if found.after == _ZERO:
+    if found.after == ZERO:
         return Removal(
             guid=guid,
             body_sha256=digest,

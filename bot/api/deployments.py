@@ -13,7 +13,7 @@ from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
 from bot import logs
-from bot.api.front import Front, answer, body_of, idempotency_key
+from bot.api.front import Front, answer, body_of, cursor_of, idempotency_key, limit_of
 from bot.api.shapes import DeploymentShape
 from bot.core.deployment import COMMIT, Deployment, Status, Trigger
 from bot.core.errors import Errored, Rejected
@@ -28,7 +28,6 @@ _REF: Final = re.compile(
     r"(?!.*(\.\.|@\{|//|\.lock(/|$)|/\.|\.$|/$))[^\x00-\x20\x7f~^:?*\[\\]{1,900}"
 )
 _DIGITS: Final = re.compile(r"[0-9a-f]{7,39}")
-_CURSOR: Final = re.compile(r"[0-9]{1,16}\.[0-9]{3}")
 _LINES_SENT: Final = 500
 
 
@@ -99,21 +98,17 @@ class _Deployments:
 
     async def page(self, request: Request) -> Response:
         asked = request.query_params
-        status, cursor = asked.get("status", ""), asked.get("cursor", "")
+        status = asked.get("status", "")
         if status and status not in {each.value for each in Status}:
             known = ", ".join(each.value for each in Status)
             raise Rejected(f"status is {status[:40]!r}; it takes {known}", code="query_invalid")
-        if cursor and not _CURSOR.fullmatch(cursor):
-            raise Rejected(
-                "cursor takes what the page before gave as `cursor`", code="query_invalid"
-            )
         project = asked.get("project", "")
         found, following = await self._front.ledger.view.deployments(
             project=(await self._front.project(project)).slug if project else "",
             branch=asked.get("branch", ""),
             status=status,
-            cursor=cursor,
-            limit=_limit(asked.get("limit", "20")),
+            cursor=cursor_of(request),
+            limit=limit_of(request),
         )
         aliases: dict[str, Alias | None] = {}
         shapes = [await self._front.shape(each, aliases) for each in found]
@@ -265,14 +260,6 @@ class _Deployments:
         found = await self._front.deployment(recorded.deployment)
         headers = {"Location": f"/api/v1/deployments/{found.id}"}
         return answer(await self._front.shape(found), status=202, headers=headers)
-
-
-def _limit(text: str) -> int:
-    if not re.fullmatch(r"[0-9]{1,3}", text) or not 1 <= int(text) <= 100:
-        raise Rejected(
-            f"limit is {text[:20]!r}; it takes a number from 1 to 100", code="query_invalid"
-        )
-    return int(text)
 
 
 def _whole(ref: str) -> str:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 from starlette.requests import Request
@@ -19,6 +20,7 @@ from bot.core.ledger import Alias, Ledger, Project
 from bot.core.settings import Settings
 
 BODY_LIMIT = 65_536
+_CURSOR: Final = re.compile(r"[0-9]{1,16}\.[0-9]{3}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,8 +92,26 @@ def idempotency_key(request: Request, body: bytes = b"") -> str:
     return f"{named}:{hashlib.sha256(body).hexdigest()}"
 
 
+def cursor_of(request: Request) -> str:
+    """Where a page begins; `""` is at the newest. Raises `Rejected` (400 `query_invalid`)."""
+    cursor = request.query_params.get("cursor", "")
+    if cursor and not _CURSOR.fullmatch(cursor):
+        raise Rejected("cursor takes what the page before gave as `cursor`", code="query_invalid")
+    return cursor
+
+
+def limit_of(request: Request) -> int:
+    """How many a page holds at most, 20 unless told. Raises `Rejected` (400 `query_invalid`)."""
+    text = request.query_params.get("limit", "20")
+    if not re.fullmatch(r"[0-9]{1,3}", text) or not 1 <= int(text) <= 100:
+        raise Rejected(
+            f"limit is {text[:20]!r}; it takes a number from 1 to 100", code="query_invalid"
+        )
+    return int(text)
+
+
 def answer(
-    found: msgspec.Struct | Mapping[str, Any],
+    found: msgspec.Struct | msgspec.Raw | Mapping[str, Any],
     *,
     status: int = 200,
     headers: Mapping[str, str] | None = None,

@@ -92,6 +92,11 @@ class Page(msgspec.Struct, frozen=True, kw_only=True):
     deployments: list[Any]
     cursor: str | None = None
 
+    @property
+    def records(self) -> list[Any]:
+        """Of whatever is paged."""
+        return self.deployments
+
 
 class Cancelled(msgspec.Struct, frozen=True, kw_only=True):
     """What became of a request to stop: `cancelled` at once, or `stopping`."""
@@ -154,11 +159,57 @@ class Delivery(msgspec.Struct, frozen=True, kw_only=True):
     guid: str
     event: str = ""
     repository: str = ""
+    project: str | None = None
     ref: str = ""
+    after: str = ""
     outcome: str = ""
     rule: str = ""
     deployment: str | None = None
+    answer: int = 0
+    size: int = 0
     at: str | None = None
+    status: str | None = None
+    """The deployment's, now."""
+    why: str = ""
+    payload_kept: bool = False
+
+
+class Deliveries(msgspec.Struct, frozen=True, kw_only=True):
+    """Deliveries, as the API answers them, and where the next page begins."""
+
+    deliveries: list[Any]
+    cursor: str | None = None
+
+    @property
+    def records(self) -> list[Any]:
+        """Of whatever is paged."""
+        return self.deliveries
+
+
+class Refusal(msgspec.Struct, frozen=True, kw_only=True):
+    """A delivery that was refused; what it says of itself is its sender's claim."""
+
+    code: str
+    peer: str = ""
+    event: str = ""
+    guid: str = ""
+    repository: str = ""
+    at: str | None = None
+
+
+class Refused(msgspec.Struct, frozen=True, kw_only=True):
+    """How many were refused, by code, and the newest of them first."""
+
+    counts: dict[str, int]
+    newest: tuple[Refusal, ...] = ()
+
+
+class Redelivered(msgspec.Struct, frozen=True, kw_only=True):
+    """What a delivery led to that was taken up again."""
+
+    outcome: str
+    deployment: str = ""
+    why: str = ""
 
 
 def read(type_: type[T], answer: Any) -> T:

@@ -10,10 +10,11 @@ from typing import Annotated
 import typer
 from typer.exceptions import TyperException
 
+from bot.cli.delivered import deliveries, redeliver
 from bot.cli.deploying import deploy, redeploy
 from bot.cli.failures import ExitCode, exit_code
 from bot.cli.here import doctor, login, up
-from bot.cli.looking import deliveries, list_, logs, projects, queue, status
+from bot.cli.looking import list_, logs, projects, queue, status
 from bot.cli.moving import cancel, promote, rollback, unpin
 from bot.cli.output import plain, put, put_json, say
 from bot.cli.usage import Verb, Verbs, wrong_usage
@@ -32,7 +33,7 @@ _GROUPS = {
     "Here": (up, login, doctor),
     "Deployments": (deploy, redeploy, list_, status, logs, cancel, promote),
     "Projects": (projects, rollback, unpin),
-    "Queue": (queue, deliveries),
+    "Queue": (queue, deliveries, redeliver),
 }
 for _panel, _verbs in _GROUPS.items():
     for _verb in _verbs:

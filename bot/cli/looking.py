@@ -1,14 +1,13 @@
-"""The commands that only look: `list`, `status`, `logs`, `projects`, `queue`, `deliveries`."""
+"""The commands that only look: `list`, `status`, `logs`, `projects`, `queue`."""
 
 from __future__ import annotations
 
 import sys
 from typing import TYPE_CHECKING, Annotated, Any
-from urllib.parse import quote
 
 import typer
 
-from bot.cli.answers import Delivery, Page, Projects, Queue, Record, read
+from bot.cli.answers import Page, Projects, Queue, Record, read
 from bot.cli.connect import connect
 from bot.cli.deploying import conclude, goes_on, watch
 from bot.cli.failures import ExitCode
@@ -27,13 +26,13 @@ from bot.cli.output import (
     shows_colour,
     title,
 )
+from bot.cli.paging import pages
 from bot.core.deployment import Status
 from bot.wording import ref_in_words, size_in_words
 
 if TYPE_CHECKING:
     from bot.cli.server import Server
 
-_PAGE = 100
 _STATUSES = ", ".join(Status)
 
 
@@ -57,7 +56,7 @@ def list_(
             "branch": branch,
             "status": status or "",
         }
-        found, cursor = _pages(server, asked, limit)
+        found, cursor = pages(server, "/deployments", Page, asked=asked, limit=limit)
     if as_json:
         put_json({"deployments": found, "cursor": cursor})
         return
@@ -166,46 +165,6 @@ def queue(as_json: AsJson = False) -> None:
     for each in found.active:
         took = seconds_in_words(each.seconds)
         put(f"  {plain(each.id)}  {plain(each.project)}  {plain(each.status)} for {took}")
-
-
-def deliveries(
-    guid: Annotated[
-        str, typer.Argument(metavar="GUID", help="The X-GitHub-Delivery of a delivery.")
-    ],
-    as_json: AsJson = False,
-) -> None:
-    """What one delivery from GitHub led to, and the rule that decided."""
-    with connect() as server:
-        answer = server.get(f"/deliveries/{quote(guid, safe='')}")
-    if as_json:
-        put_json(answer)
-        return
-    found = read(Delivery, answer)
-    put_fields(
-        [
-            ("delivery", plain(found.guid)),
-            ("event", plain(found.event)),
-            ("repository", plain(found.repository)),
-            ("ref", plain(found.ref)),
-            ("outcome", plain(found.outcome)),
-            ("rule", plain(found.rule)),
-            ("deployment", plain(found.deployment or "")),
-            ("received", f"{age(found.at)} ago" if found.at else ""),
-        ]
-    )
-
-
-def _pages(server: Server, asked: dict[str, str], limit: int) -> tuple[list[Any], str | None]:
-    """Records of as many pages as it takes: with filters a page may be short, or even empty."""
-    found: list[Any] = []
-    cursor = ""
-    while True:
-        most = min(limit - len(found), _PAGE)
-        page = read(Page, server.get("/deployments", **asked, cursor=cursor, limit=most))
-        found += page.deployments
-        if not page.cursor or page.cursor == cursor or len(found) >= limit:
-            return found[:limit], page.cursor
-        cursor = page.cursor
 
 
 def _row(record: Record) -> list[str]:

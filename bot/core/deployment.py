@@ -107,6 +107,10 @@ _WAY: Final = (
 )
 
 
+ZERO: Final = "0" * 40
+"""What GitHub gives for no commit."""
+
+
 class Push(msgspec.Struct, frozen=True, kw_only=True):
     """One verified push of a branch. `pushed_at` is in whole seconds, GitHub's time."""
 
@@ -134,6 +138,19 @@ class Removal(msgspec.Struct, frozen=True, kw_only=True):
     ref: str
     before: str
     pushed_at: int
+
+
+class Ignored(msgspec.Struct, frozen=True, kw_only=True):
+    """One verified delivery that leads to nothing, and why, for people."""
+
+    guid: str
+    event: str
+    repository: str
+    reason: str
+    repository_id: int = 0
+    ref: str = ""
+    before: str = ""
+    after: str = ""
 
 
 class Deployment(msgspec.Struct, frozen=True, kw_only=True):

@@ -9,7 +9,12 @@ is shared.
 | `build-queue` | LIST of deployment ids | permanent | ring (normal priority) |
 | `…:high`, `…:fetch` | LIST of deployment ids | permanent | ring |
 | `…:deployment:<id>` | HASH | 30 days after its end | every verb |
-| `…:delivery:<guid>` | HASH | 30 days | record, note |
+| `…:delivery:<guid>` | HASH | 30 days | record, remove, note |
+| `…:payload:<guid>` | STRING, at most 256 KB | 30 days | record, remove, note |
+| `…:deliveries` | ZSET guid -> noted ms | permanent, trimmed | record, remove, note |
+| `…:payloads` | ZSET guid -> bytes kept so far | permanent, trimmed | record, remove, note |
+| `…:refused` | LIST of JSON, newest first, at most 200 | 30 days | refuse |
+| `…:refused-counts:<day>` | HASH code -> refused that day | 30 days | refuse |
 | `…:body:<sha256>` | STRING id | 30 days | record |
 | `…:request:<sha256>` | STRING id | 1 day | request (Idempotency-Key) |
 | `…:project:<slug>` | HASH | permanent | record, request, point |
@@ -61,6 +66,8 @@ PERMANENT: Final = (
     "rung",
     "dead",
     "deployments",
+    "deliveries",
+    "payloads",
     "alias:",
     "history:",
     "unreported",
@@ -96,6 +103,11 @@ def deployment(prefix: str, id_: str) -> str:
 def delivery(prefix: str, guid: str) -> str:
     """What one delivery led to."""
     return f"{base(prefix)}delivery:{guid}"
+
+
+def payload(prefix: str, guid: str) -> str:
+    """What one delivery brought."""
+    return f"{base(prefix)}payload:{guid}"
 
 
 def project(prefix: str, slug: str) -> str:

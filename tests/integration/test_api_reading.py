@@ -1,4 +1,4 @@
-"""What the API shows of the queue, of projects, of deliveries and of logs."""
+"""What the API shows of the queue, of projects and of logs."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from bot.core.ledger import Ending
 from bot.core.ledger.view import QueueView
 from tests.builders import claimed, finished, queued
 from tests.conftest import S3
-from tests.front import TOKEN, FrontDoor, a_front_door, a_payload, served
+from tests.front import TOKEN, FrontDoor, a_front_door, served
 
 V1 = "/api/v1"
 HOSTILE = "<script>alert(1)</script> \x1b[31mred\x1b[0m é 😀"
@@ -141,24 +141,6 @@ async def test_projects_are_listed_oldest_first_with_what_is_live(door: FrontDoo
     site = await got(door, "/projects/site")
     assert (site["live"], site["pinned"]) == (live.id, True)
     assert second.id != live.id
-
-
-async def test_a_delivery_tells_what_it_led_to_and_by_which_rule(door: FrontDoor) -> None:
-    answer = await door.send(a_payload("A"), guid="guid-1")
-    found = await got(door, "/deliveries/guid-1")
-    assert datetime.fromisoformat(found.pop("at")).timestamp() > 1_700_000_000
-    assert found == {
-        "guid": "guid-1",
-        "event": "push",
-        "repository": "acme/site",
-        "ref": "refs/heads/main",
-        "outcome": "recorded",
-        "rule": "a new push of a branch",
-        "deployment": answer.json()["deployment"],
-    }
-    await door.send({"zen": "…"}, event="ping", guid="guid-2")
-    found = await got(door, "/deliveries/guid-2")
-    assert (found["event"], found["outcome"], found["deployment"]) == ("ping", "ignored", None)
 
 
 class TestLog:

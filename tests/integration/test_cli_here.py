@@ -28,7 +28,7 @@ from tests.conftest import S3
 Pushlane: TypeAlias = Callable[..., Told]
 VERBS = (
     "up", "login", "doctor", "deploy", "list", "status", "logs", "redeploy", "cancel", "promote",
-    "rollback", "unpin", "projects", "queue", "deliveries",
+    "rollback", "unpin", "projects", "queue", "deliveries", "redeliver",
 )  # fmt: skip
 
 

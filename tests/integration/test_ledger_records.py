@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from bot.core import keys
-from bot.core.deployment import Stage, Status, branch_label, deployment_label
+from bot.core.deployment import Ignored, Stage, Status, branch_label, deployment_label
 from bot.core.errors import Errored
-from bot.core.ledger import Ledger, Request, open_ledger
+from bot.core.ledger import Ledger, Payload, Refusal, Request, open_ledger
 from tests.builders import ZERO, a_push, a_removal, built, claimed, commit, finished
 from tests.ledgers import alias_of, redis_of, status_of
 
@@ -116,7 +116,10 @@ async def test_every_key_has_a_ttl_or_stands_on_the_list_of_permanent_ones(ledge
     assert await ledger.logs.append(held, ["one"])
     await ledger.claims.retry(held, Errored("away", code="x"))
     await ledger.records.request(Request(project="site", idempotency_key="k"))
-    await ledger.records.note(guid="guid", event="ping", repository="", ref="", rule="a ping")
+    ignored = Ignored(guid="guid", event="ping", repository="", reason="a ping")
+    await ledger.records.note(ignored, Payload(size=9, packed=b"packed"))
+    ledger.refusals.note(Refusal(peer="192.0.2.1", code="signature_invalid"))
+    await ledger.refusals.aclose()
     base = keys.base(ledger.connection.prefix)
     seen = 0
     async for name in redis_of(ledger).scan_iter(f"{ledger.connection.prefix}*"):

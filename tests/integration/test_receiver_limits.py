@@ -17,7 +17,7 @@ from bot.core.deployment import Status
 from bot.embedded import start_valkey
 from bot.webhook import BODY_LIMIT
 from tests.conftest import S3
-from tests.front import FrontDoor, a_front_door, a_payload, served, signed
+from tests.front import FrontDoor, a_front_door, a_payload, served, signed, until
 
 WEBHOOK = "/webhooks/github"
 CHUNK = b"x" * 1_000_000
@@ -117,6 +117,11 @@ class TestSize:
                 assert await spoken(url, told, body[:end], leave=True) == b""
             assert await door.count() == 0
             assert not [record for record in caplog.records if record.levelname == "ERROR"]
+
+            async def counted() -> bool:
+                return (await door.ledger.refusals.read())[0] == {"body_cut_short": 2}
+
+            await until(counted)
             async with httpx2.AsyncClient(trust_env=False) as client:
                 answer = await client.post(url + WEBHOOK, content=body, headers=headers_of(body))
             assert answer.status_code == 202

@@ -8,9 +8,9 @@ from urllib.parse import urlencode
 
 import pytest
 
-from bot.core.deployment import Push, Removal
+from bot.core.deployment import Ignored, Push, Removal
 from bot.core.errors import Rejected
-from bot.webhook import Event, Ignored, Ping, read, verify
+from bot.webhook import Event, Ping, claimed_repository, read, verify
 from tests.standin import ZERO, push_payload, sign
 
 SECRET = "It's a Secret to Everybody"
@@ -342,3 +342,25 @@ def test_a_form_without_a_payload_is_malformed(body: bytes) -> None:
 def test_any_other_event_must_be_json_too(body: bytes) -> None:
     assert refused(body, event="ping").code == "payload_malformed"
     assert refused(body, event="star").code == "payload_malformed"
+
+
+@pytest.mark.parametrize(
+    ("body", "name"),
+    [
+        (json.dumps(push_payload()).encode(), "octocat/site"),
+        (json.dumps(push_payload(), separators=(",", ":")).encode(), "octocat/site"),
+        (b'{"full_name": "a/b"', "a/b"),
+        (b'{"full_name": "a/<script>"}', ""),
+        (b'{"full_name": "' + b"x" * 101 + b'/y"}', ""),
+        (b"\xff\x00" * 100, ""),
+        (b"", ""),
+        (b" " * 20_000 + b'{"full_name": "a/b"}', ""),
+    ],
+)
+def test_the_repository_that_strangers_claim_is_looked_for_at_the_beginning_only(
+    body: bytes, name: str
+) -> None:
+    assert claimed_repository(body, content_type="application/json") == name
+    form = urlencode({"payload": body}).encode()
+    assert claimed_repository(form, content_type=FORM) == name
+    assert claimed_repository(form, content_type="application/json") == ""

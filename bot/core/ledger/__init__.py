@@ -13,11 +13,13 @@ from bot.core.ledger.changes import Changes, Listener
 from bot.core.ledger.claims import Claimed, Claims, Ending, Verdict
 from bot.core.ledger.connection import Connection, Durability
 from bot.core.ledger.logs import BuildLogs, LogLine
-from bot.core.ledger.records import Answer, Records, Request
+from bot.core.ledger.records import Answer, Payload, Records, Request
+from bot.core.ledger.refusals import Refusal, Refusals
 from bot.core.ledger.reports import Report, Reports
-from bot.core.ledger.view import Delivery, Project, QueueView, View
+from bot.core.ledger.view import OUTCOMES, Delivery, Project, QueueView, View
 
 __all__ = [
+    "OUTCOMES",
     "Alias",
     "Aliases",
     "Answer",
@@ -33,9 +35,12 @@ __all__ = [
     "Listener",
     "LogLine",
     "Move",
+    "Payload",
     "Project",
     "QueueView",
     "Records",
+    "Refusal",
+    "Refusals",
     "Report",
     "Reports",
     "Request",
@@ -55,11 +60,13 @@ class Ledger:
     aliases: Aliases
     reports: Reports
     logs: BuildLogs
+    refusals: Refusals
     view: View
     changes: Changes
 
     async def aclose(self) -> None:
         """Closes every connection."""
+        await self.refusals.aclose()
         await self.connection.aclose()
 
 
@@ -75,6 +82,7 @@ def open_ledger(
         aliases=Aliases(connection),
         reports=Reports(connection),
         logs=BuildLogs(connection),
+        refusals=Refusals(connection),
         view=View(connection),
         changes=Changes(connection),
     )

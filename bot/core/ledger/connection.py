@@ -89,14 +89,21 @@ class Connection:
         for client in (self.redis, self.waiting):
             await client.aclose(close_connection_pool=True)
 
-    async def call(self, verb: str, arguments: Mapping[str, Any]) -> list[str]:
+    async def call(
+        self, verb: str, arguments: Mapping[str, Any], *, payload: bytes = b""
+    ) -> list[str]:
         """Runs `lua/<verb>.lua` on `arguments`; answers its list of words.
+
+        `payload` travels with them as it is: JSON would have to spell it out.
 
         Raises `Errored` (code `redis_unreachable`) when Redis does not answer in time.
         """
         text, digest = _script(verb)
         three = [keys.queue(self.prefix), keys.high(self.prefix), keys.fetch(self.prefix)]
-        words = [*three, keys.base(self.prefix), msgspec.json.encode(arguments).decode()]
+        words: list[str | bytes] = [*three, keys.base(self.prefix)]
+        words.append(msgspec.json.encode(arguments))
+        if payload:
+            words.append(payload)
 
         async def run() -> list[str]:
             try:

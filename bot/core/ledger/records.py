@@ -1,12 +1,21 @@
-"""How a deployment comes to be recorded, and how it is called off."""
+"""How a deployment comes to be recorded, what is kept of deliveries, and how one is called off."""
 
 from __future__ import annotations
 
-from typing import Any, Literal, cast
+from typing import Any, Final, Literal, cast
 
 import msgspec
 
-from bot.core.deployment import Push, Removal, Trigger, branch_slug, new_id, project_slugs
+from bot.core.deployment import (
+    ZERO,
+    Ignored,
+    Push,
+    Removal,
+    Trigger,
+    branch_slug,
+    new_id,
+    project_slugs,
+)
 from bot.core.errors import Rejected
 from bot.core.ledger.connection import Connection
 
@@ -29,6 +38,17 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     """`<key>:<fingerprint of the request>`; `""` for none."""
 
 
+class Payload(msgspec.Struct, frozen=True, kw_only=True):
+    """The body of a delivery, as the ledger keeps it."""
+
+    size: int = 0
+    """Bytes, as it came."""
+    form: bool = False
+    """Whether it came as a form; else as JSON."""
+    packed: bytes = b""
+    """Compressed; empty when it is too large to be kept."""
+
+
 class Answer(msgspec.Struct, frozen=True, kw_only=True):
     """What recording led to.
 
@@ -41,46 +61,51 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
     deployment: str = ""
 
 
+NO_PAYLOAD: Final = Payload()
+
+
 class Records:
-    """Records pushes, deletions and requests; each answer is durable before it is given."""
+    """Records pushes, deletions and requests; each answer is durable before it is given.
+
+    What a delivery brought, and what it led to, is kept in the same call.
+    """
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
-    async def record(self, push: Push) -> Answer:
+    async def record(self, push: Push, payload: Payload = NO_PAYLOAD) -> Answer:
         """Records a push as safety.md §2 rule 1 says: repeats and late ones are told apart."""
-        return await self._answer(
-            "record",
-            {
-                **_words(push),
-                "id": new_id(),
-                "slugs": project_slugs(push.repository, push.repository_id),
-            },
-        )
+        arguments = {
+            **_words(push),
+            "id": new_id(),
+            "slugs": project_slugs(push.repository, push.repository_id),
+        }
+        return _answer(await self._deliver("record", arguments, payload))
 
-    async def remove(self, removal: Removal) -> Answer:
+    async def remove(self, removal: Removal, payload: Payload = NO_PAYLOAD) -> Answer:
         """Takes a deleted branch down: stops what is of its ref, leaves a tombstone."""
-        return await self._answer(
-            "remove",
-            {
-                **_words(removal),
-                "branch_slugs": _branch_slugs(removal.ref),
-            },
-        )
+        arguments = {
+            **_words(removal),
+            "after": ZERO,
+            "branch_slugs": _branch_slugs(removal.ref),
+        }
+        return _answer(await self._deliver("remove", arguments, payload))
+
+    async def note(self, ignored: Ignored, payload: Payload = NO_PAYLOAD) -> None:
+        """Notes a delivery that led to nothing, and why. One that led to something stays so."""
+        await self._deliver("note", _words(ignored), payload)
 
     async def request(self, request: Request) -> Answer:
         """Records what a person asks for. A repeated `idempotency_key` gives the old id.
 
         Raises `Rejected` (422 `idempotency_key_reused`) for one that came with another request.
         """
-        found = await self._answer(
-            "request",
-            {
-                **_words(request),
-                "id": new_id(),
-                "slugs": project_slugs(request.repository) if request.repository else (),
-            },
-        )
+        arguments = {
+            **_words(request),
+            "id": new_id(),
+            "slugs": project_slugs(request.repository) if request.repository else (),
+        }
+        found = _answer(await self._connection.call("request", arguments))
         if found.outcome == "reused":
             raise Rejected(REUSED, code="idempotency_key_reused", http_status=422)
         return found
@@ -89,14 +114,14 @@ class Records:
         """Calls a deployment off: `cancelled` (at once), `stopping`, `ended` or `unknown`."""
         return (await self._connection.call("cancel", {"id": id_, "reason": reason}))[0]
 
-    async def note(self, *, guid: str, event: str, repository: str, ref: str, rule: str) -> None:
-        """Notes a delivery that led to nothing, and why. What is noted already stays."""
-        arguments = {"guid": guid, "event": event, "repository": repository, "ref": ref}
-        await self._connection.call("note", {**arguments, "rule": rule})
+    async def _deliver(self, verb: str, arguments: dict[str, Any], payload: Payload) -> list[str]:
+        told = {"size": str(payload.size), "form": "1" if payload.form else "0"}
+        return await self._connection.call(verb, {**arguments, **told}, payload=payload.packed)
 
-    async def _answer(self, verb: str, arguments: dict[str, Any]) -> Answer:
-        outcome, deployment = await self._connection.call(verb, arguments)
-        return Answer(outcome=cast(Any, outcome), deployment=deployment)
+
+def _answer(words: list[str]) -> Answer:
+    outcome, deployment = words
+    return Answer(outcome=cast(Any, outcome), deployment=deployment)
 
 
 def _words(struct: msgspec.Struct) -> dict[str, str]:

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Sequence
-from typing import Any, cast
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, Final, TypeVar, cast
 
 import msgspec
+from redis.client import NEVER_DECODE
 
 from bot.core import keys
 from bot.core.deployment import Deployment
 from bot.core.ledger.connection import Connection
+
+T = TypeVar("T")
+
+OUTCOMES: Final = ("recorded", "repeated", "superseded", "removed", "late", "ignored")
+"""What a delivery may have led to."""
 
 
 class Project(msgspec.Struct, frozen=True, kw_only=True):
@@ -33,10 +39,22 @@ class Delivery(msgspec.Struct, frozen=True, kw_only=True):
     guid: str
     event: str = ""
     repository: str = ""
+    """`owner/name`, as the delivery called it."""
+    project: str = ""
+    """The slug of the repository's project; empty when it had none."""
     ref: str = ""
+    before: str = ""
+    after: str = ""
     outcome: str = ""
+    """One of `OUTCOMES`."""
     rule: str = ""
     deployment: str = ""
+    answer: int = 0
+    """The HTTP status that it got."""
+    size: int = 0
+    """Bytes of its body."""
+    form: bool = False
+    """Whether its body was a form, and not JSON."""
     at: int = 0
 
 
@@ -76,6 +94,10 @@ def _deployment(fields: dict[str, Any]) -> Deployment:
     return msgspec.convert({**fields, "claims": claims}, Deployment, strict=False)
 
 
+def _delivery(guid: str, fields: dict[str, str]) -> Delivery:
+    return msgspec.convert({**fields, "guid": guid}, Delivery, strict=False)
+
+
 class View:
     """Reads records, lists and indexes. Never writes."""
 
@@ -108,26 +130,16 @@ class View:
         `branch` and `status` filter; a page looks at no more than 1,000 records, so it may be
         short, or even empty, while its cursor goes on.
         """
+
+        def read(_: str, fields: dict[str, str]) -> Deployment | None:
+            record = _deployment(fields)
+            wrong_branch = branch and record.branch != branch
+            return None if wrong_branch or (status and record.status != status) else record
+
         index = f"deployments:{project}" if project else "deployments"
-        name = keys.named(self._connection.prefix, index)
-        top = f"({cursor}" if cursor else "+inf"
-        found: list[Deployment] = []
-        for _ in range(10):
-            page = await self._connection.guard(
-                self._redis.zrange(
-                    name, top, "-inf", desc=True, byscore=True, offset=0, num=100, withscores=True
-                )
-            )
-            if not page:
-                return found, ""
-            records = await self._records([id_ for id_, _ in page])
-            for (_, score), record in zip(page, records, strict=True):
-                top = f"({score:.3f}"
-                if record and _matches(record, branch, status):
-                    found.append(record)
-                    if len(found) == limit:
-                        return found, top[1:]
-        return found, top[1:]
+        return await _newest_first(
+            self._connection, index, key=keys.deployment, read=read, cursor=cursor, limit=limit
+        )
 
     async def newest(self, project: str) -> Deployment | None:
         """The project's newest deployment, or None."""
@@ -141,8 +153,8 @@ class View:
         """
         index = keys.named(self._connection.prefix, f"deployments:{project}")
         ids = await self._connection.guard(self._redis.zrange(index, 0, 999, desc=True))
-        records = await self._records(ids)
-        found = {each.commit for each in records if each and each.commit.startswith(digits)}
+        records = await _hashes(self._connection, keys.deployment, ids)
+        found = {each["commit"] for each in records if each.get("commit", "").startswith(digits)}
         return found.pop() if len(found) == 1 else ""
 
     async def project(self, name: str) -> Project | None:
@@ -172,7 +184,44 @@ class View:
         found = await self._connection.guard(
             self._redis.hgetall(keys.delivery(self._connection.prefix, guid))
         )
-        return msgspec.convert({"guid": guid, **found}, Delivery, strict=False) if found else None
+        return _delivery(guid, found) if found else None
+
+    async def deliveries(
+        self,
+        *,
+        project: str = "",
+        repository: str = "",
+        outcome: str = "",
+        cursor: str = "",
+        limit: int = 20,
+    ) -> tuple[list[Delivery], str]:
+        """Deliveries of the last 30 days, newest first; filters and cursor as of `deployments`."""
+
+        def read(guid: str, fields: dict[str, str]) -> Delivery | None:
+            found = _delivery(guid, fields)
+            asked = (project, repository.lower(), outcome)
+            has = (found.project, found.repository.lower(), found.outcome)
+            return found if all(a in ("", h) for a, h in zip(asked, has, strict=True)) else None
+
+        return await _newest_first(
+            self._connection,
+            "deliveries",
+            key=keys.delivery,
+            read=read,
+            cursor=cursor,
+            limit=limit,
+        )
+
+    async def payload(self, guid: str) -> bytes | None:
+        """What a delivery brought, compressed as it was given; None when it is not kept."""
+        name = keys.payload(self._connection.prefix, guid)
+        found = self._redis.execute_command("GET", name, **{NEVER_DECODE: []})
+        return cast("bytes | None", await self._connection.guard(found))
+
+    async def has_payload(self, guid: str) -> bool:
+        """Whether what a delivery brought is kept."""
+        name = keys.payload(self._connection.prefix, guid)
+        return bool(await self._connection.guard(self._redis.exists(name)))
 
     async def queue(self) -> QueueView:
         """The lists and indexes, read at one moment."""
@@ -203,13 +252,48 @@ class View:
             built=sum(int(count or 0) for count in built),
         )
 
-    async def _records(self, ids: Sequence[str]) -> list[Deployment | None]:
-        async with self._redis.pipeline(transaction=False) as pipe:
-            for id_ in ids:
-                pipe.hgetall(keys.deployment(self._connection.prefix, id_))
-            found = await self._connection.guard(pipe.execute())
-        return [_deployment(fields) if fields else None for fields in found]
+
+async def _hashes(
+    connection: Connection, key: Callable[[str, str], str], members: Sequence[str]
+) -> list[dict[str, str]]:
+    """The fields of each; none of what is not there."""
+    async with connection.redis.pipeline(transaction=False) as pipe:
+        for member in members:
+            pipe.hgetall(key(connection.prefix, member))
+        return cast(list[dict[str, str]], await connection.guard(pipe.execute()))
 
 
-def _matches(record: Deployment, branch: str, status: str) -> bool:
-    return (not branch or record.branch == branch) and (not status or record.status == status)
+async def _newest_first(
+    connection: Connection,
+    index: str,
+    *,
+    key: Callable[[str, str], str],
+    read: Callable[[str, dict[str, str]], T | None],
+    cursor: str,
+    limit: int,
+) -> tuple[list[T], str]:
+    """A page of what an index names. `read` makes a record, or None of one that is not asked for.
+
+    Looks at no more than 1,000.
+    """
+    redis = cast(Any, connection.redis)
+    name = keys.named(connection.prefix, index)
+    top = f"({cursor}" if cursor else "+inf"
+    found: list[T] = []
+    for _ in range(10):
+        page = await connection.guard(
+            redis.zrange(
+                name, top, "-inf", desc=True, byscore=True, offset=0, num=100, withscores=True
+            )
+        )
+        if not page:
+            return found, ""
+        hashes = await _hashes(connection, key, [member for member, _ in page])
+        for (member, score), fields in zip(page, hashes, strict=True):
+            top = f"({score:.3f}"
+            record = read(member, fields) if fields else None
+            if record is not None:
+                found.append(record)
+                if len(found) == limit:
+                    return found, top[1:]
+    return found, top[1:]

@@ -1,7 +1,7 @@
 -- Notes a delivery that led to nothing, and why.
 --
--- args: guid event repository ref rule
+-- args: guid event repository repository_id ref before after reason size form
 -- Answers {noted}.
 
-note(args, args.event, 'ignored', args.rule, '')
+note(args, args.event, 'ignored', args.reason, '')
 return {'noted'}

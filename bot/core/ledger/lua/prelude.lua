@@ -2,6 +2,7 @@
 --
 -- KEYS[1] the list of normal builds, KEYS[2] of high ones, KEYS[3] of fetches.
 -- ARGV[1] the base of every other key. ARGV[2] the verb's arguments, JSON, every number as text.
+-- ARGV[3] a delivery's payload, compressed, where a verb takes one and it is to be kept.
 -- Each verb answers a list of words, the first of which says how it went.
 
 local QUEUE, HIGH, FETCH = KEYS[1], KEYS[2], KEYS[3]
@@ -13,6 +14,9 @@ local LOG_KEEP = 7 * DAY
 -- At most so many ids of one project lie in a list, so that its hundred branches
 -- do not starve another's one push.
 local LIMIT = 5
+-- So many deliveries are listed, and so many bytes of their payloads kept, of the newest ones.
+local DELIVERIES_MOST = 100000
+local PAYLOADS_MOST = 128 * 1024 * 1024
 
 local clock = redis.call('TIME')
 local now = tonumber(clock[1]) * 1000 + math.floor(tonumber(clock[2]) / 1000)
@@ -241,17 +245,6 @@ local function again(id, due, maximum, code, message)
   end
 end
 
--- What a delivery led to. The first word on it stays, unless that was nothing and, delivered once
--- more, it led to a deployment.
-local function note(delivery, event, outcome, rule, id)
-  local name = key('delivery:' .. delivery.guid)
-  local before = redis.call('HGET', name, 'deployment')
-  if before and (before ~= '' or id == '') then return end
-  redis.call('HSET', name, 'at', text(now), 'event', event, 'repository', delivery.repository,
-    'ref', delivery.ref, 'outcome', outcome, 'rule', rule, 'deployment', id)
-  redis.call('EXPIRE', name, KEEP)
-end
-
 -- What a request with this Idempotency-Key (`key:fingerprint of its body`) was answered; nil when it
 -- is new. The same key with another body is a fault of the caller's.
 local function answered(once)
@@ -334,12 +327,62 @@ local function create(id, slug, fields, high)
   fields.private = fields.private or '1'
   fields.received_at, fields.order = text(now), order
   fields.priority = high and 'high' or 'normal'
-  for name, value in pairs(fields) do redis.call('HSET', record_key(id), name, value) end
+  local flat = {}
+  for name, value in pairs(fields) do
+    flat[#flat + 1], flat[#flat + 2] = name, value
+  end
+  redis.call('HSET', record_key(id), unpack(flat))
   redis.call('ZADD', key('deployments'), order, id)
   redis.call('ZADD', key('deployments:' .. slug), order, id)
   redis.call('ZADD', open_key(slug, fields.ref), fields.seq, id)
   redis.call('ZADD', key('waiting'), order, id)
   redis.call('ZADD', key('project-waiting:' .. slug), order, id)
+end
+
+-- Takes deliveries out of an index, and their payloads away.
+local function drop_payloads(index, guids)
+  for _, guid in ipairs(guids) do
+    redis.call('ZREM', key(index), guid)
+    redis.call('ZREM', key('payloads'), guid)
+    redis.call('DEL', key('payload:' .. guid))
+  end
+end
+
+-- Keeps a delivery's payload. Each is filed under the bytes that were kept so far, its own too: what
+-- the last PAYLOADS_MOST bytes push out is what is filed below them.
+local function keep_payload(guid, payload)
+  local index = key('payloads')
+  local filed = #payload + tonumber(redis.call('ZRANGE', index, -1, -1, 'WITHSCORES')[2] or '0')
+  redis.call('SET', key('payload:' .. guid), payload, 'EX', KEEP)
+  redis.call('ZADD', index, text(filed), guid)
+  if filed > PAYLOADS_MOST then
+    drop_payloads('payloads', redis.call('ZRANGEBYSCORE', index, '-inf',
+      text(filed - PAYLOADS_MOST), 'LIMIT', 0, 20))
+  end
+end
+
+-- What a delivery led to, and what is kept of it. The first word on it stays, unless that was
+-- nothing: delivered once more, it may have led to something.
+local function note(delivery, event, outcome, rule, id)
+  local name, index = key('delivery:' .. delivery.guid), key('deliveries')
+  local before = redis.call('HGET', name, 'outcome')
+  if before and before ~= 'ignored' then return end
+  local slug = id ~= '' and get(id, 'project')
+    or find_project(delivery.repository, delivery.repository_id) or ''
+  redis.call('HSET', name, 'at', text(now), 'event', event, 'project', slug,
+    'repository', delivery.repository, 'ref', delivery.ref, 'before', delivery.before,
+    'after', delivery.after, 'outcome', outcome, 'rule', rule, 'deployment', id,
+    'answer', id ~= '' and '202' or '200', 'size', delivery.size, 'form', delivery.form)
+  redis.call('EXPIRE', name, KEEP)
+  redis.call('ZADD', index, order, delivery.guid)
+  if ARGV[3] then keep_payload(delivery.guid, ARGV[3]) end
+
+  drop_payloads('deliveries', redis.call('ZRANGEBYSCORE', index, '-inf', text(now - KEEP * 1000),
+    'LIMIT', 0, 20))
+  local over = redis.call('ZCARD', index) - DELIVERIES_MOST
+  if over > 0 then
+    drop_payloads('deliveries', redis.call('ZRANGE', index, 0, math.min(over, 20) - 1))
+  end
 end
 
 -- Points an alias at a release, only forward: `moved`, `pinned` or `newer`.

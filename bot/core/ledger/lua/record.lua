@@ -1,7 +1,7 @@
 -- Records a push before its delivery is answered (safety.md §2, rule 1).
 --
 -- args: id slugs guid body_sha256 repository repository_id private default_branch ref before after
---   pushed_at message author
+--   pushed_at message author size form
 -- Answers {recorded | repeated | superseded, deployment id}.
 
 local body, delivery = key('body:' .. args.body_sha256), key('delivery:' .. args.guid)

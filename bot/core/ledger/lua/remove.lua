@@ -1,6 +1,6 @@
 -- Takes a deleted branch down: a seq, a stop for all that is of the ref, a tombstone (rule 10).
 --
--- args: guid body_sha256 repository repository_id ref before pushed_at branch_slugs
+-- args: guid body_sha256 repository repository_id ref before after pushed_at branch_slugs size form
 -- Answers {removed | late | repeated | unknown, ''}.
 
 local body = key('body:' .. args.body_sha256)
