@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
@@ -13,7 +14,7 @@ from starlette.routing import Route
 
 from bot import webhook
 from bot.core.deployment import Push, Removal
-from bot.core.errors import PushlaneError, Rejected
+from bot.core.errors import Errored, PushlaneError, Rejected
 from bot.core.ledger import Answer, Ledger
 from bot.core.settings import Settings
 from bot.problems import problem_of
@@ -45,6 +46,8 @@ class Receiver:
 
     ledger: Ledger
     settings: Settings
+    missed: Callable[[], None] = lambda: None
+    """Called when a delivery is refused by our own fault: GitHub will not come again by itself."""
 
     @property
     def route(self) -> Route:
@@ -63,6 +66,8 @@ class Receiver:
             event = webhook.read(headers, body, secrets=self.settings.webhook_secrets)
             return await self._answer(event)
         except PushlaneError as error:
+            if isinstance(error, Errored):
+                self.missed()
             log.warning(
                 "delivery refused",
                 extra={
