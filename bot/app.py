@@ -16,6 +16,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from bot import api, pages
+from bot.catchup import CatchUp
 from bot.core.bucket import Bucket
 from bot.core.errors import Errored
 from bot.core.github import GitHub
@@ -26,7 +27,7 @@ from bot.core.settings import Settings
 from bot.gateway import Gateway, label_of
 from bot.intake import Intake
 from bot.problems import HANDLERS
-from bot.receiver import Receiver
+from bot.receiver import PATH, Receiver
 from bot.source import Sources
 
 log = logging.getLogger("bot")
@@ -96,6 +97,14 @@ class Bot:
             settings=settings,
             token_for=self.github.token_for,
         ).loop()
+        self.catch_up = CatchUp(
+            ledger=self.ledger,
+            sources=self.sources,
+            github=self.github,
+            settings=settings,
+            hook_url=settings.public_url + PATH,
+        )
+        self._looked = asyncio.Event()
         self._routes = self._starlette()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -115,7 +124,7 @@ class Bot:
         front = api.Front(self.ledger, self.bucket, self.settings)
         return Starlette(
             routes=[
-                Receiver(self.ledger, self.settings).route,
+                Receiver(self.ledger, self.settings, missed=self.catch_up.soon).route,
                 api.mount(front),
                 Route("/healthz", _alive, methods=["GET"]),
                 Route("/readyz", self._readiness, methods=["GET"]),
@@ -141,6 +150,7 @@ class Bot:
                     ("reporter", self.reporter.follow()),
                     ("sweep", self._sweep()),
                     ("look", self._look()),
+                    ("catch-up", self._catch_up()),
                 )
             ]
             loops = [
@@ -182,6 +192,13 @@ class Bot:
                     )
                     break
                 await asyncio.sleep(10)
+        self._looked.set()
+
+    async def _catch_up(self) -> None:
+        """Once Redis and the bucket have answered: what is caught up with needs both."""
+        await self._looked.wait()
+        if self.settings.catch_up_seconds:
+            await self.catch_up.follow()
 
     async def _durability(self) -> str:
         try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
@@ -29,6 +30,8 @@ class Receiver:
 
     ledger: Ledger
     settings: Settings
+    missed: Callable[[], None] = lambda: None
+    """Called when a delivery is refused by our own fault: GitHub will not come again by itself."""
 
     @property
     def route(self) -> Route:
@@ -56,6 +59,7 @@ class Receiver:
             self.ledger.refusals.note(_refusal("body_cut_short", request, body))
             return Response(status_code=400)
         except Errored as error:
+            self.missed()
             log.warning("a delivery could not be recorded", extra={"code": error.code})
             return problem_of(error)
         return Response(

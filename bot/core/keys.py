@@ -21,6 +21,8 @@ is shared.
 | `…:projects` | ZSET slug -> created ms | permanent | record, request |
 | `…:repository:<id>`, `…:name:<owner/name>` | STRING slug | permanent | record, request |
 | `…:ref:<slug>:<ref>` | HASH commit, pushed_at, seq … | permanent | record, remove, advance |
+| `…:heads:<slug>` | HASH ref -> commit, seq, ms of GitHub's head | permanent | record … look |
+| `…:catch-up` | HASH holder, due_at … | 1 day | round, round_done |
 | `…:ref-open:<slug>:<ref>` | ZSET id -> seq, not ended | empty when at rest | record … finish |
 | `…:project-waiting:<slug>` | ZSET id -> recorded ms | empty when at rest | record … claim |
 | `…:waiting` | ZSET id -> recorded ms | empty when at rest | record … claim |
@@ -58,6 +60,7 @@ PERMANENT: Final = (
     "repository:",
     "name:",
     "ref:",
+    "heads:",
     "ref-open:",
     "project-waiting:",
     "waiting",

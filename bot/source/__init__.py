@@ -13,8 +13,8 @@ from bot.core.bucket import Bucket
 from bot.core.errors import BuildFailed, Errored
 from bot.source.archive import Archive, Archiver, Options
 from bot.source.command import Commands
-from bot.source.mirror import Mirrors, Resolved
-from bot.source.origin import COMMIT, MirrorBroken, NotThere, Origin, no_token
+from bot.source.mirror import Mirrors, Resolved, empty
+from bot.source.origin import COMMIT, MirrorBroken, NotThere, Origin, no_token, unreachable
 from bot.source.reading import Commit, contents, output
 from bot.source.shelf import Shelf
 
@@ -22,6 +22,8 @@ __all__ = ["Archive", "Fetched", "Options", "Origin", "Resolved", "Sources", "no
 
 _PAUSES: Final = (0.25, 0.5, 1.0, 2.0, 4.0, 8.0)
 """Seconds between attempts while GitHub does not serve a commit that it has just announced."""
+_HEADS_SECONDS: Final = 30.0
+"""So long a server may take to name its branches."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,6 +100,22 @@ class Sources:
             ) from None
         except MirrorBroken as error:
             raise await self._discarded(error, origin) from error
+
+    async def heads(self, origin: Origin) -> Mapping[str, str]:
+        """The branches as the server has them now: whole ref -> commit.
+
+        Raises `BuildFailed` (`repository_not_found`, `repository_moved`, `repository_empty`…) or
+        `Errored` (`github_unreachable`, `github_refused`, `fetch_timeout`).
+        """
+        try:
+            found = await self._mirrors.heads(origin, timeout_seconds=_HEADS_SECONDS)
+        except MirrorBroken as error:
+            raise await self._discarded(error, origin) from error
+        except NotThere as error:
+            raise unreachable(origin, str(error)) from error
+        if not found:
+            raise empty(origin)
+        return found
 
     async def fetch(self, origin: Origin, commit: str, *, ref: str = "", depth: int = 1) -> Fetched:
         """Brings an exact commit with `depth` commits of history (0: all) into its mirror.

@@ -11,15 +11,17 @@ from dataclasses import dataclass
 from bot.core.ledger.aliases import Alias, Aliases, Move
 from bot.core.ledger.changes import Changes, Listener
 from bot.core.ledger.claims import Claimed, Claims, Ending, Verdict
-from bot.core.ledger.connection import Connection, Durability
+from bot.core.ledger.connection import REDIS_CODES, Connection, Durability
 from bot.core.ledger.logs import BuildLogs, LogLine
-from bot.core.ledger.records import Answer, Payload, Records, Request
+from bot.core.ledger.records import Answer, Compared, Payload, Records, Request
 from bot.core.ledger.refusals import Refusal, Refusals
 from bot.core.ledger.reports import Report, Reports
+from bot.core.ledger.rounds import Head, Heads, Rounds
 from bot.core.ledger.view import OUTCOMES, Delivery, Project, QueueView, View
 
 __all__ = [
     "OUTCOMES",
+    "REDIS_CODES",
     "Alias",
     "Aliases",
     "Answer",
@@ -27,10 +29,13 @@ __all__ = [
     "Changes",
     "Claimed",
     "Claims",
+    "Compared",
     "Connection",
     "Delivery",
     "Durability",
     "Ending",
+    "Head",
+    "Heads",
     "Ledger",
     "Listener",
     "LogLine",
@@ -44,6 +49,7 @@ __all__ = [
     "Report",
     "Reports",
     "Request",
+    "Rounds",
     "Verdict",
     "View",
     "open_ledger",
@@ -59,6 +65,7 @@ class Ledger:
     claims: Claims
     aliases: Aliases
     reports: Reports
+    rounds: Rounds
     logs: BuildLogs
     refusals: Refusals
     view: View
@@ -81,6 +88,7 @@ def open_ledger(
         claims=Claims(connection, lease_seconds=lease_seconds, max_attempts=max_attempts),
         aliases=Aliases(connection),
         reports=Reports(connection),
+        rounds=Rounds(connection),
         logs=BuildLogs(connection),
         refusals=Refusals(connection),
         view=View(connection),

@@ -29,6 +29,8 @@ WAIT_SECONDS = 2
 """How long one BLPOP waits on the server."""
 WAIT_SOCKET_SECONDS = 10
 """Far above WAIT_SECONDS: a client that gives up first loses what the server pops for it."""
+REDIS_CODES = frozenset({"redis_unreachable", "redis_refused"})
+"""The codes of the errors that are Redis's, not GitHub's or a repository's."""
 CALL_SECONDS = 1.5
 """A call that takes longer has failed: the receiver owes GitHub a 503 within two seconds."""
 

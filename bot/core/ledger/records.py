@@ -49,15 +49,34 @@ class Payload(msgspec.Struct, frozen=True, kw_only=True):
     """Compressed; empty when it is too large to be kept."""
 
 
+class Compared(msgspec.Struct, frozen=True, kw_only=True):
+    """What the catch-up compared GitHub's head with, before it asked GitHub."""
+
+    project: str
+    """The project's slug."""
+    known: str
+    """The `entry` of the head that the ledger knew of the ref; empty when it knew none."""
+
+
 class Answer(msgspec.Struct, frozen=True, kw_only=True):
     """What recording led to.
 
     `recorded`: new. `repeated`: seen before, `deployment` is the old id. `superseded`: recorded,
     but a newer push came first. `removed`: the branch's alias is gone. `late`: a deletion that a
-    newer push has overtaken. `unknown`: no such project.
+    newer push has overtaken. `unknown`: no such project. `overtaken`: something came of the ref
+    since the catch-up compared it; nothing was recorded.
     """
 
-    outcome: Literal["recorded", "repeated", "superseded", "removed", "late", "unknown", "reused"]
+    outcome: Literal[
+        "recorded",
+        "repeated",
+        "superseded",
+        "removed",
+        "late",
+        "unknown",
+        "reused",
+        "overtaken",
+    ]
     deployment: str = ""
 
 
@@ -73,19 +92,32 @@ class Records:
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
-    async def record(self, push: Push, payload: Payload = NO_PAYLOAD) -> Answer:
-        """Records a push as safety.md §2 rule 1 says: repeats and late ones are told apart."""
+    async def record(
+        self, push: Push, payload: Payload = NO_PAYLOAD, *, compared: Compared | None = None
+    ) -> Answer:
+        """Records a push as safety.md §2 rule 1 says: repeats and late ones are told apart.
+
+        With `compared` it is one that no delivery has told, and is the newest of its ref unless
+        something has come meanwhile; `pushed_at` is then a time at which it was there already.
+        """
         arguments = {
             **_words(push),
+            **(_words(compared) if compared else {}),
             "id": new_id(),
             "slugs": project_slugs(push.repository, push.repository_id),
         }
         return _answer(await self._deliver("record", arguments, payload))
 
-    async def remove(self, removal: Removal, payload: Payload = NO_PAYLOAD) -> Answer:
-        """Takes a deleted branch down: stops what is of its ref, leaves a tombstone."""
+    async def remove(
+        self, removal: Removal, payload: Payload = NO_PAYLOAD, *, compared: Compared | None = None
+    ) -> Answer:
+        """Takes a deleted branch down: stops what is of its ref, leaves a tombstone.
+
+        With `compared` it is a deletion that no delivery has told, as in `record`.
+        """
         arguments = {
             **_words(removal),
+            **(_words(compared) if compared else {}),
             "after": ZERO,
             "branch_slugs": _branch_slugs(removal.ref),
         }

@@ -31,6 +31,12 @@ class Project(msgspec.Struct, frozen=True, kw_only=True):
     """The branch that goes live; the default branch unless a person says otherwise."""
     seq: int = 0
     created_at: int = 0
+    pushed_at: int = 0
+    """The latest push that is known of, in seconds of GitHub's clock."""
+    delivered_at: int = 0
+    """When a push was last delivered to us, in milliseconds; 0: never."""
+    looked_at: int = 0
+    """When its branches were last looked at, in milliseconds; 0: never."""
 
 
 class Delivery(msgspec.Struct, frozen=True, kw_only=True):
