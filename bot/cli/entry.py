@@ -15,6 +15,7 @@ from bot.cli.here import doctor, login, up
 from bot.cli.looking import deliveries, list_, logs, projects, queue, status
 from bot.cli.moving import cancel, promote, rollback, unpin
 from bot.cli.output import plain, put, put_json, say
+from bot.cli.restoring import restore
 from bot.core.errors import PushlaneError
 
 app = typer.Typer(
@@ -30,6 +31,7 @@ _GROUPS = {
     "Deployments": (deploy, redeploy, list_, status, logs, cancel, promote),
     "Projects": (projects, rollback, unpin),
     "Queue": (queue, deliveries),
+    "Ledger": (restore,),
 }
 for _panel, _verbs in _GROUPS.items():
     for _verb in _verbs:

@@ -11,13 +11,17 @@ from dataclasses import dataclass
 from bot.core.ledger.aliases import Alias, Aliases, Move
 from bot.core.ledger.changes import Changes, Listener
 from bot.core.ledger.claims import Claimed, Claims, Ending, Verdict
-from bot.core.ledger.connection import Connection, Durability
+from bot.core.ledger.connection import DURABLE_SETTINGS, PASSING, Connection, Durability
 from bot.core.ledger.logs import BuildLogs, LogLine
 from bot.core.ledger.records import Answer, Records, Request
 from bot.core.ledger.reports import Report, Reports
+from bot.core.ledger.restores import Restores
+from bot.core.ledger.saves import Saves
 from bot.core.ledger.view import Delivery, Project, QueueView, View
 
 __all__ = [
+    "DURABLE_SETTINGS",
+    "PASSING",
     "Alias",
     "Aliases",
     "Answer",
@@ -39,6 +43,8 @@ __all__ = [
     "Report",
     "Reports",
     "Request",
+    "Restores",
+    "Saves",
     "Verdict",
     "View",
     "open_ledger",
@@ -54,6 +60,8 @@ class Ledger:
     claims: Claims
     aliases: Aliases
     reports: Reports
+    saves: Saves
+    restores: Restores
     logs: BuildLogs
     view: View
     changes: Changes
@@ -64,16 +72,28 @@ class Ledger:
 
 
 def open_ledger(
-    url: str, *, prefix: str = "", lease_seconds: float = 60, max_attempts: int = 5
+    url: str,
+    *,
+    prefix: str = "",
+    lease_seconds: float = 60,
+    max_attempts: int = 5,
+    least_epoch: int = 0,
+    require_durable: bool = False,
 ) -> Ledger:
-    """A ledger on the Redis at `url`. Connects at the first use, not here."""
-    connection = Connection(url, prefix=prefix)
+    """A ledger on the Redis at `url`. Connects at the first use, not here.
+
+    With `least_epoch` 1 every verb is refused until somebody has begun it, or restored it. With
+    `require_durable` nothing is recorded in a Redis that may lose it.
+    """
+    connection = Connection(url, prefix=prefix, least_epoch=least_epoch)
     return Ledger(
         connection=connection,
-        records=Records(connection),
+        records=Records(connection, require_durable=require_durable),
         claims=Claims(connection, lease_seconds=lease_seconds, max_attempts=max_attempts),
         aliases=Aliases(connection),
         reports=Reports(connection),
+        saves=Saves(connection),
+        restores=Restores(connection),
         logs=BuildLogs(connection),
         view=View(connection),
         changes=Changes(connection),

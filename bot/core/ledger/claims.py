@@ -19,12 +19,14 @@ from bot.core.deployment import (
     deployment_label,
     new_claim,
 )
-from bot.core.errors import PushlaneError, Stopped
+from bot.core.errors import Full, PushlaneError, Stopped
 from bot.core.ledger.connection import WAIT_SECONDS, Connection
 from bot.core.ledger.view import to_deployment
 
 BACKOFF_SECONDS = 1.0
 BACKOFF_CAP_SECONDS = 300.0
+ROOM_SECONDS = 15.0
+"""How long a deployment waits for room before it is tried again."""
 
 
 class Verdict(StrEnum):
@@ -154,10 +156,13 @@ class Claims:
     async def retry(self, deployment: Deployment, error: PushlaneError) -> Deployment:
         """Puts it back for a later attempt, or ends it `errored` after the last one.
 
+        Where there is only no room (`Full`), it waits for as long as that lasts.
         Raises `Stopped("lost")` for a fenced claim.
         """
         attempts = max(deployment.fetch_attempts, deployment.build_attempts)
         delay = min(BACKOFF_CAP_SECONDS, BACKOFF_SECONDS * 2 ** (attempts - 1))
+        if isinstance(error, Full):
+            delay = ROOM_SECONDS
         answer = await self._connection.call(
             "retry",
             {
@@ -166,6 +171,7 @@ class Claims:
                 "message": error.message[:500],
                 "delay": str(int(delay * 1000 * random.uniform(0.5, 1.5))),  # noqa: S311 - jitter
                 "max": str(self.max_attempts),
+                "counted": "" if isinstance(error, Full) else "1",
             },
         )
         if answer[0] == "lost":

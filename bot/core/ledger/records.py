@@ -40,8 +40,9 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
 class Records:
     """Records pushes, deletions and requests; each answer is durable before it is given."""
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: Connection, *, require_durable: bool = False) -> None:
         self._connection = connection
+        self._require_durable = require_durable
 
     async def record(self, push: Push) -> Answer:
         """Records a push as safety.md §2 rule 1 says: repeats and late ones are told apart."""
@@ -85,6 +86,8 @@ class Records:
         await self._connection.call("note", {**arguments, "rule": rule})
 
     async def _answer(self, verb: str, arguments: dict[str, Any]) -> Answer:
+        if self._require_durable:
+            await self._connection.ensure_durable()
         outcome, deployment = await self._connection.call(verb, arguments)
         return Answer(outcome=cast(Any, outcome), deployment=deployment)
 
