@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import sys
 from types import FrameType
 
@@ -26,10 +27,14 @@ class _Server(uvicorn.Server):
         super().__init__(config)
         self._bot = bot
 
-    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """A signal came."""
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002 - uvicorn names it
+        """A signal came.
+
+        Uvicorn's own way would raise it again at the end, and so not end with exit code 0.
+        """
         self._bot.end()
-        super().handle_exit(sig, frame)
+        self.force_exit = self.should_exit and sig == signal.SIGINT
+        self.should_exit = True
 
 
 def main() -> None:
@@ -37,6 +42,7 @@ def main() -> None:
     try:
         settings = _settings()
         logs.set_up(settings.log_format, secrets=all_settings.secrets_of(settings, os.environ))
+        all_settings.tell_unknown(os.environ)
         bot = Bot(settings, dict(os.environ))
     except SettingInvalid as error:
         print(error.message, file=sys.stderr)  # noqa: T201 - the one line that a person reads

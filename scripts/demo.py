@@ -163,9 +163,13 @@ async def play(console: Console, *, keep: bool) -> dict[str, Any]:
             highlight=False,
         )
         if keep:
+            command = await asyncio.to_thread(hand_over, stage.worktree, token=github.token)
             console.print(
-                f"Dashboard {url.replace('127.0.0.1', 'localhost')}   token {token}\n"
-                f"Push more from {stage.worktree.path}\nCtrl-C ends it all.",
+                f"  Dashboard  {url.replace('127.0.0.1', 'localhost')}\n"
+                f"  Token      {token}\n"
+                f"  Push more  {command}\n"
+                "The page there is changed already: change it further, or push it as it is.\n"
+                "Ctrl-C ends it all.",
                 highlight=False,
             )
             await _interrupted()
@@ -239,15 +243,35 @@ async def _until_ready(stage: Stage) -> None:
         while True:
             if stage.up.poll() is not None:
                 raise DemoFailed(f"`pushlane up` ended:\n{_tail(stage.log)}")
-            try:
-                if (await stage.client.get(f"{stage.url}/readyz")).is_success:
-                    break
-            except httpx2.TransportError:
-                pass
+            # It says so when the worker takes builds, which is after the bot serves.
+            if "Pushlane is up." in stage.log.read_text(errors="replace"):
+                break
             if time.monotonic() - begun > LONGEST:
                 raise DemoFailed(f"`pushlane up` does not serve:\n{_tail(stage.log)}")
             await asyncio.sleep(0.05)
     stage.console.print(f"  up after {time.monotonic() - begun:.1f} s")
+
+
+def hand_over(worktree: Worktree, *, token: str) -> str:
+    """Lets anybody here commit in the work tree and push from it; answers the command for that.
+
+    The site is whole again in it, with a page that is not committed yet: so there is something to
+    push, and what is pushed is built.
+    """
+    url = worktree.remote_url
+    worktree.git("remote", "add", "origin", url)
+    worktree.git("push", "--quiet", "--set-upstream", "origin", "main")
+    for name, value in {
+        f"http.{url}.extraHeader": f"Authorization: Bearer {token}",
+        f"http.{url}.proxy": "",  # one that the environment names does not lead to this machine
+        "push.default": "simple",
+        "user.name": "Ada Example",
+        "user.email": "ada@example.com",
+        "commit.gpgSign": "false",
+    }.items():
+        worktree.git("config", name, value)
+    worktree.write({**SITE, "index.html": SITE["index.html"] % "Hello from you"})
+    return f"cd {worktree.path} && git commit -am x && git push"
 
 
 async def _interrupted() -> None:
@@ -277,7 +301,7 @@ def main() -> int:
     parser.add_argument("--json", action="store_true", help="print one line of JSON at the end")
     parser.add_argument("--keep", action="store_true", help="leave it running until Ctrl-C")
     arguments = parser.parse_args()
-    console = Console(stderr=True)
+    console = Console(stderr=True, soft_wrap=True)  # a URL that is broken is none
     try:
         told = asyncio.run(play(console, keep=arguments.keep))
     except DemoFailed as error:

@@ -50,6 +50,7 @@ def main() -> None:
                 "(`pushlane up` brings one of its own)",
             )
         logs.set_up(settings.log_format, secrets=all_settings.secrets_of(settings, os.environ))
+        all_settings.tell_unknown(os.environ)
         finished = asyncio.run(_live(settings, dict(os.environ)))
     except SettingInvalid as error:
         print(error.message, file=sys.stderr)  # noqa: T201 - the one line that a person reads
@@ -107,6 +108,7 @@ async def _live(settings: Settings, environment: Mapping[str, str]) -> bool:
 async def _work(worker: Worker, signals: _Signals) -> None:
     settings = worker.shop.settings
     sweeping = asyncio.create_task(_sweep(worker.ledger), name="sweep")
+    hearing = asyncio.create_task(worker.ledger.changes.follow(), name="changes")
     building = worker.loop(ending=signals.first)
     loops = [
         asyncio.create_task(building.serve(), name=f"loop {number}")
@@ -115,6 +117,8 @@ async def _work(worker: Worker, signals: _Signals) -> None:
     told = asyncio.create_task(_tell_durability(worker.ledger, require=settings.require_durable))
     giving_up: asyncio.Task[Any] = asyncio.create_task(signals.last.wait())
     log.info("waiting for builds", extra={"concurrency": len(loops), "pid": os.getpid()})
+    if settings.ready_file is not None:
+        settings.ready_file.touch()
     try:
         watched: set[asyncio.Task[Any]] = {*loops, told, giving_up}
         while any(not loop.done() for loop in loops) and not giving_up.done():
@@ -131,9 +135,10 @@ async def _work(worker: Worker, signals: _Signals) -> None:
             # What waits at a doorbell is left to time out, which takes two seconds.
             await asyncio.wait(loops)
     finally:
-        for each in (sweeping, told, giving_up, *loops):
+        beside = (sweeping, hearing, told, giving_up, *loops)
+        for each in beside:
             each.cancel()
-        await asyncio.gather(sweeping, told, giving_up, *loops, return_exceptions=True)
+        await asyncio.gather(*beside, return_exceptions=True)
 
 
 async def _sandbox(

@@ -50,6 +50,7 @@ _TRACE: Final = re.compile(
     r"at .*[:(<]|File \".*\", line \d|\^+$|file:///|node:|[})\];,]+$|Node\.js v"
 )
 """Of a stack trace: where it failed, and not why."""
+_NPM: Final = re.compile(r"npm (error|err!)\s*(code .*|A complete log .*|path .*)?", re.IGNORECASE)
 _WHY: Final = re.compile(
     r"\b(error|err!|exception|fatal|failed|failure|cannot|can't|could not|couldn't|unable|not found"
     r"|no such|missing|unexpected|invalid|denied|refused|unresolved)\b|Error\b",
@@ -87,9 +88,9 @@ class BuildLog:
     def last_words(self) -> str:
         """The build's last line that says why it failed, else that says anything; no colours."""
         said = [line for line in reversed(self._recent) if not _TRACE.match(line)]
-        why = [line for line in said if _WHY.search(line) and not line.endswith(":")]
+        why = [line for line in said if _WHY.search(_NPM.sub("", line)) and not line.endswith(":")]
         # What npm adds at the end says only that the script before it failed.
-        own = [line for line in why if not line.lower().startswith(("npm err", "error: script"))]
+        own = [line for line in why if not _NPM.match(line)]
         return next(iter([*own, *why, *said, *self._recent]), "")
 
     def recently(self, pattern: re.Pattern[str]) -> bool:

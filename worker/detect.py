@@ -207,7 +207,11 @@ def _manager(source: Source) -> tuple[Manager, bool, bool]:
         if named:
             return named, named.name in locks, above
         if locks:
-            return _of_lock(locks[0], place), True, above
+            found = _of_lock(locks[0], place)
+            asked = package.table("engines").get(found.name) if package else None
+            if isinstance(asked, str) and asked.strip():
+                found = Manager(name=found.name, version=asked.strip()[:100])
+            return found, True, above
     return Manager(name="npm"), False, False
 
 
@@ -243,8 +247,9 @@ def _of_lock(name: Literal["npm", "pnpm", "yarn"], place: Source) -> Manager:
     return Manager(name="npm")
 
 
-_PNPM: Final = {b"5.3": "6", b"5.4": "7", b"6.0": "8", b"6.1": "8"}
-"""Later formats are read by any recent one."""
+_PNPM: Final = {b"5.3": "6", b"5.4": "7", b"6.0": "8", b"6.1": "8", b"9.0": "10"}
+"""Of a format that several write, the newest which takes a dependency's build script that nobody
+has allowed as a warning: from 11 on that fails the installation."""
 
 
 def _installs(package: _Package, *, above: bool) -> bool:

@@ -104,6 +104,7 @@ class Worker:
         try:
             body = await written.whole()
             await self.shop.bucket.put(name, body, content_type=release.PACK_TYPE)
+            await self.ledger.logs.saved(deployment)
         except Errored as error:
             log.warning(
                 "a log could not be saved",

@@ -27,6 +27,7 @@ _REPOSITORY: Final = re.compile(r"[A-Za-z0-9_-]{1,100}/(?!\.{1,2}$)[A-Za-z0-9._-
 _REF: Final = re.compile(
     r"(?!.*(\.\.|@\{|//|\.lock(/|$)|/\.|\.$|/$))[^\x00-\x20\x7f~^:?*\[\\]{1,900}"
 )
+_DIGITS: Final = re.compile(r"[0-9a-f]{7,39}")
 _CURSOR: Final = re.compile(r"[0-9]{1,16}\.[0-9]{3}")
 _LINES_SENT: Final = 500
 
@@ -119,7 +120,8 @@ class _Deployments:
         return answer(Page(deployments=shapes, cursor=following or None))
 
     async def create(self, request: Request) -> Response:
-        wanted = read_json(await body_of(request), Wanted)
+        body = await body_of(request)
+        wanted = read_json(body, Wanted)
         assert isinstance(wanted, Wanted)
         if bool(wanted.repository) == bool(wanted.project):
             raise Rejected(
@@ -140,15 +142,22 @@ class _Deployments:
                 code="repository_not_allowed",
                 http_status=403,
             )
-        commit = wanted.ref if COMMIT.fullmatch(wanted.ref) else ""
+        ref = await self._commit_of(slug or repository, wanted.ref) or _whole(wanted.ref)
         asked = Asked(
             repository=wanted.repository,
             project=slug,
-            ref=_whole(wanted.ref),
-            commit=commit,
-            idempotency_key=idempotency_key(request),
+            ref=ref,
+            commit=ref if COMMIT.fullmatch(ref) else "",
+            idempotency_key=idempotency_key(request, body),
         )
         return await self._recorded(asked)
+
+    async def _commit_of(self, project: str, ref: str) -> str:
+        """The commit that a few digits of it name, as every screen shows them; `""` for others."""
+        if not _DIGITS.fullmatch(ref):
+            return ""
+        known = await self._front.ledger.view.project(project)
+        return await self._front.ledger.view.commit(known.slug, ref) if known else ""
 
     async def show(self, request: Request) -> Response:
         found = await self._front.deployment(request.path_params["id"])

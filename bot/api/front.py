@@ -77,8 +77,8 @@ async def body_of(request: Request) -> bytes:
     return found
 
 
-def idempotency_key(request: Request) -> str:
-    """What the `Idempotency-Key` header stands for on this route; `""` without one."""
+def idempotency_key(request: Request, body: bytes = b"") -> str:
+    """What the `Idempotency-Key` header stands for on this route, with this body; `""` without."""
     key = request.headers.get("idempotency-key", "")
     if not key:
         return ""
@@ -86,7 +86,8 @@ def idempotency_key(request: Request) -> str:
         raise Rejected(
             "Idempotency-Key is longer than 255 characters", code="idempotency_key_invalid"
         )
-    return hashlib.sha256(f"{request.scope['path']}\n{key}".encode()).hexdigest()
+    named = hashlib.sha256(f"{request.scope['path']}\n{key}".encode()).hexdigest()
+    return f"{named}:{hashlib.sha256(body).hexdigest()}"
 
 
 def answer(

@@ -55,11 +55,12 @@ class _Projects:
         return answer(await self._shape(found))
 
     async def rollback(self, request: Request) -> Response:
-        asked = read_json(await body_of(request), Rollback)
+        body = await body_of(request)
+        asked = read_json(body, Rollback)
         assert isinstance(asked, Rollback)
         project = await self._front.project(request.path_params["slug"])
         move = await self._front.ledger.aliases.rollback(
-            project.slug, to=asked.to, idempotency_key=idempotency_key(request)
+            project.slug, to=asked.to, idempotency_key=idempotency_key(request, body)
         )
         return moved(self._front, move)
 

@@ -33,7 +33,7 @@ class Urls(msgspec.Struct, frozen=True, kw_only=True):
     deployment: str
     branch: str | None
     production: str | None
-    """None unless it was pushed to the production branch."""
+    """None unless it was pushed to the production branch, or production shows it."""
 
 
 class ErrorShape(msgspec.Struct, frozen=True, kw_only=True):
@@ -150,7 +150,9 @@ def shape_of(deployment: Deployment, settings: Settings, *, live: bool) -> Deplo
             page=page,
             deployment=own,
             branch=branch,
-            production=settings.site_url(deployment.project) if deployment.production else None,
+            production=settings.site_url(deployment.project)
+            if deployment.production or live
+            else None,
         ),
         url=own if deployment.status is Status.READY else page,
         error=error,

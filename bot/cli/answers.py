@@ -45,7 +45,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     status: str
     project: str = ""
     repository: str = ""
-    branch: str = ""
+    ref: str = ""
     commit: str = ""
     live: bool = False
     message: str = ""
@@ -58,6 +58,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     url: str = ""
     error: Failure | None = None
     reason: str = ""
+    stop: str = ""
     files: int = 0
     bytes: int = 0
     framework: str = ""
@@ -76,6 +77,13 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     def wrecked(self) -> bool:
         """Whether it ended as failed, errored or cancelled."""
         return self.status in _WRECKED
+
+    @property
+    def standing(self) -> str:
+        """The status, and what is to be known beside it: `ready, live`, `building, stopping`."""
+        if self.live:
+            return f"{self.status}, live"
+        return f"{self.status}, stopping" if self.stop and not self.ended else self.status
 
 
 class Page(msgspec.Struct, frozen=True, kw_only=True):
@@ -131,7 +139,7 @@ class Queue(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Move(msgspec.Struct, frozen=True, kw_only=True):
-    """An alias that was moved: it now shows `deployment`, before it showed `previous`."""
+    """An alias that was moved: it shows `deployment` now and showed `previous` before."""
 
     alias: str
     url: str = ""

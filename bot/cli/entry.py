@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import Annotated
 
 import typer
+from typer.exceptions import TyperException
 
 from bot.cli.deploying import deploy, redeploy
 from bot.cli.failures import ExitCode, exit_code
@@ -16,10 +17,12 @@ from bot.cli.looking import deliveries, list_, logs, projects, queue, status
 from bot.cli.moving import cancel, promote, rollback, unpin
 from bot.cli.output import plain, put, put_json, say
 from bot.cli.restoring import restore
+from bot.cli.usage import Verb, Verbs, wrong_usage
 from bot.core.errors import PushlaneError
 
 app = typer.Typer(
     name="pushlane",
+    cls=Verbs,
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -35,7 +38,7 @@ _GROUPS = {
 }
 for _panel, _verbs in _GROUPS.items():
     for _verb in _verbs:
-        app.command(_verb.__name__.rstrip("_"), rich_help_panel=_panel)(_verb)
+        app.command(_verb.__name__.rstrip("_"), cls=Verb, rich_help_panel=_panel)(_verb)
 
 
 def _version(wanted: bool) -> None:
@@ -67,11 +70,19 @@ def main(words: Sequence[str] | None = None) -> None:
         # A terminal that does not know a letter is no reason to fail.
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
-        app(words)
+        code = app(words, prog_name="pushlane", standalone_mode=False)
+    except TyperException as error:
+        # Without any words the help was shown already.
+        code = _failed(wrong_usage(error), words) if words else ExitCode.WRONG
     except PushlaneError as error:
-        say(f"error: {plain(error.message)} ({plain(error.code)})")
-        if "--json" in words:
-            put_json({"error": {"code": error.code, "message": error.message}})
-        sys.exit(exit_code(error))
-    except KeyboardInterrupt:
-        sys.exit(ExitCode.INTERRUPTED)
+        code = _failed(error, words)
+    except (KeyboardInterrupt, typer.Abort):
+        code = ExitCode.INTERRUPTED
+    sys.exit(code or ExitCode.DONE)
+
+
+def _failed(error: PushlaneError, words: Sequence[str]) -> ExitCode:
+    say(f"error: {plain(error.message)} ({plain(error.code)})")
+    if "--json" in words:
+        put_json({"error": {"code": error.code, "message": error.message}})
+    return exit_code(error)

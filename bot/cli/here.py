@@ -12,6 +12,7 @@ import typer
 from bot.cli.failures import ExitCode, wrong
 from bot.cli.options import AsJson
 from bot.cli.output import put, put_json, say
+from bot.core.errors import Rejected
 
 if TYPE_CHECKING:
     from bot.core.settings import Settings
@@ -58,7 +59,16 @@ def login(
         say("warning: by http:// the token travels readable to anyone on the way")
     credentials = Credentials(url=url, token=checked_token(_asked_token(token_stdin)))
     with Server(credentials) as server:
-        read(Queue, server.get("/queue"))
+        try:
+            read(Queue, server.get("/queue"))
+        except Rejected as error:
+            if error.code != "token_invalid":
+                raise
+            raise wrong(
+                f"{url} does not take this token; it takes its own PUSHLANE_API_TOKEN, which "
+                "`pushlane up` prints when it starts",
+                code=error.code,
+            ) from None
     file = store(credentials, os.environ)
     if as_json:
         put_json({"url": url, "credentials": str(file)})

@@ -25,24 +25,29 @@ from bot.cli.output import (
     say,
     seconds_in_words,
     shows_colour,
-    size_in_words,
     title,
 )
 from bot.core.deployment import Status
+from bot.wording import ref_in_words, size_in_words
 
 if TYPE_CHECKING:
     from bot.cli.server import Server
 
 _PAGE = 100
+_STATUSES = ", ".join(Status)
 
 
 def list_(
     of_project: Annotated[
         str, typer.Option("--project", metavar="PROJECT", help="Of one project only.")
     ] = "",
-    branch: Annotated[str, typer.Option(help="Of one branch only.")] = "",
-    status: Annotated[Status | None, typer.Option(help="With this status only.")] = None,
-    limit: Annotated[int, typer.Option(min=1, max=10_000, help="At most so many.")] = 20,
+    branch: Annotated[str, typer.Option(metavar="BRANCH", help="Of one branch only.")] = "",
+    status: Annotated[
+        Status | None, typer.Option(metavar="STATUS", help=f"With this status only: {_STATUSES}.")
+    ] = None,
+    limit: Annotated[
+        int, typer.Option(metavar="N", min=1, max=10_000, help="At most so many.")
+    ] = 20,
     as_json: AsJson = False,
 ) -> None:
     """Deployments, newest first; a * marks what is live."""
@@ -208,7 +213,7 @@ def _row(record: Record) -> list[str]:
         "*" if record.live else "",
         plain(record.id),
         plain(record.project),
-        plain(record.branch),
+        plain(ref_in_words(record.ref)),
         plain(record.commit[:7]),
         plain(record.status),
         age(record.received_at),
@@ -220,13 +225,17 @@ def _row(record: Record) -> list[str]:
 def _fields(record: Record) -> list[tuple[str, str]]:
     stages = (f"{plain(each.name)} {seconds_in_words(each.seconds)}" for each in record.stages)
     error = record.error
+    kind = "tag" if record.ref.startswith("refs/tags/") else "branch"
+    # Before it is ready these hosts may show nothing yet.
+    branch = record.urls.branch if record.ready else ""
+    production = record.urls.production if record.ready or record.live else ""
     return [
         ("deployment", plain(record.id)),
-        ("status", plain(record.status) + (", live" if record.live else "")),
+        ("status", plain(record.standing)),
         ("reason", plain(record.reason)),
         ("error", f"{plain(error.message)} ({plain(error.code)})" if error else ""),
         ("project", f"{plain(record.project)} ({plain(record.repository)})"),
-        ("branch", plain(record.branch)),
+        (kind, plain(ref_in_words(record.ref))),
         ("commit", f"{plain(record.commit[:7])} {title(record.message)}".strip()),
         ("author", plain(record.author)),
         ("received", f"{age(record.received_at)} ago"),
@@ -234,7 +243,8 @@ def _fields(record: Record) -> list[tuple[str, str]]:
         ("took", seconds_in_words(record.seconds) if record.ended else ""),
         ("framework", plain(record.framework)),
         ("files", f"{record.files}, {size_in_words(record.bytes)}" if record.files else ""),
-        ("production", plain(record.urls.production or "")),
+        ("production", plain(production or "")),
+        ("branch URL", plain(branch or "")),
         ("page", plain(record.urls.page)),
     ]
 

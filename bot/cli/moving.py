@@ -59,7 +59,10 @@ def _moved(answer: Any, *, as_json: bool) -> None:
         put_json(answer)
         return
     move = read(Move, answer)
-    before = f", before {plain(move.previous)}" if move.previous else ""
-    pinned = "; pinned: `pushlane unpin` lets it go" if move.pinned else ""
-    say(f"{plain(move.alias)} shows {plain(move.deployment)}{before}{pinned}")
+    was = f", was {plain(move.previous)}" if move.previous else ""
+    if move.previous == move.deployment:
+        was = " as before: nothing moved"
+    slug = plain(move.alias)
+    pinned = f"pinned: `pushlane unpin {slug}` lets it go" if move.pinned else "not pinned"
+    say(f"{slug} shows {plain(move.deployment)}{was}; {pinned}")
     put(plain(move.url))

@@ -24,7 +24,7 @@ _RESET: Final = "\x1b[0m"
 _BOLD: Final = 1
 _NARROWEST: Final = 6
 """Letters that a column keeps at least."""
-_UNITS: Final = ((86_400, "d"), (3_600, "h"), (60, "m"))
+_UNITS: Final = ((86_400, "d"), (3_600, "h"), (60, "min"))
 
 
 def say(text: str) -> None:
@@ -78,7 +78,7 @@ def coloured(text: str, colour: int) -> str:
 
 
 def seconds_in_words(seconds: float | None) -> str:
-    """A duration: `0.04 s`, `5.7 s`, `2 m 05 s`; `-` for None."""
+    """A duration: `0.04 s`, `5.7 s`, `2 min 5 s`; `-` for None."""
     if seconds is None:
         return "-"
     if seconds < 1:
@@ -86,18 +86,11 @@ def seconds_in_words(seconds: float | None) -> str:
     if seconds < 60:
         return f"{seconds:.1f} s"
     minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes} m {rest:02} s"
-
-
-def size_in_words(size: int) -> str:
-    """A number of bytes: `3 bytes`, `12 kB`, `3.4 MB`."""
-    if size < 1000:
-        return f"{size} bytes"
-    return f"{size / 1e6:.1f} MB" if size >= 1_000_000 else f"{size / 1000:.0f} kB"
+    return f"{minutes} min {rest} s"
 
 
 def age(at: str | None) -> str:
-    """How long ago an ISO 8601 time was: `12 s`, `3 m`, `5 h`, `2 d`; `-` when it is not known."""
+    """How long ago an ISO 8601 time was: `12 s`, `3 min`, `5 h`, `2 d`; `-` for an unknown one."""
     try:
         since = datetime.fromisoformat(at or "")
     except ValueError:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from rich.console import Console, RenderableType
 
 _WIDTH = len("publishing")
+_SECONDS_WIDTH = len("9 min 59 s")
 
 
 @contextmanager
@@ -103,7 +104,7 @@ class Progress:
         self._console.print(
             Text.assemble(
                 (self._ticks[good], "green" if good else "red"),
-                f" {name:{_WIDTH}} {seconds:>8}{_attempt(stage, record)}",
+                f" {name:{_WIDTH}} {seconds:>{_SECONDS_WIDTH}}{_attempt(stage, record)}",
             )
         )
 
@@ -115,7 +116,7 @@ class Progress:
             return Text("")
         seconds = seconds_in_words(time.monotonic() - self._since) if name else ""
         note = f"  {self._note}" if self._note else ""
-        self._spinner.text = Text(f"{plain(name):{_WIDTH}} {seconds:>8}{note}")
+        self._spinner.text = Text(f"{plain(name):{_WIDTH}} {seconds:>{_SECONDS_WIDTH}}{note}")
         return self._spinner.render(self._console.get_time())
 
 

@@ -12,7 +12,7 @@ from typing import TypeVar
 
 from bot.core.deployment import Deployment
 from bot.core.errors import Errored, Stopped
-from bot.core.ledger.claims import Claims, Verdict
+from bot.core.ledger import Claims, Ledger, Listener, Verdict
 
 T = TypeVar("T")
 log = logging.getLogger(__name__)
@@ -54,15 +54,16 @@ class Lease:
 
 
 @asynccontextmanager
-async def held(claims: Claims, deployment: Deployment) -> AsyncIterator[Lease]:
-    """Extends the claim's lease every third of it while the body lasts.
+async def held(ledger: Ledger, deployment: Deployment) -> AsyncIterator[Lease]:
+    """Extends the claim's lease every third of it while the body lasts, and when it is changed.
 
-    The body watches `lease.stop`. A claim that was lost raises `Stopped("lost")` at the exit of a
-    body that ended without an error. When Redis is out of reach for two thirds of the lease, by
-    the monotonic clock, the claim counts as lost: somebody else may have it a third later.
+    The body watches `lease.stop`, which a request to stop sets at once where changes are heard. A
+    claim that was lost raises `Stopped("lost")` at the exit of a body that ended without an error.
+    When Redis is out of reach for two thirds of the lease, by the monotonic clock, the claim counts
+    as lost: somebody else may have it a third later.
     """
     lease = Lease()
-    keeper = asyncio.create_task(_keep(claims, deployment, lease), name=f"lease {deployment.id}")
+    keeper = asyncio.create_task(_kept(ledger, deployment, lease), name=f"lease {deployment.id}")
     try:
         yield lease
     finally:
@@ -73,13 +74,18 @@ async def held(claims: Claims, deployment: Deployment) -> AsyncIterator[Lease]:
         raise Stopped("lost")
 
 
-async def _keep(claims: Claims, deployment: Deployment, lease: Lease) -> None:
+async def _kept(ledger: Ledger, deployment: Deployment, lease: Lease) -> None:
+    with ledger.changes.listen(f"deployment:{deployment.id}") as listener:
+        await _keep(ledger.claims, deployment, lease, listener)
+
+
+async def _keep(claims: Claims, deployment: Deployment, lease: Lease, listener: Listener) -> None:
     third = claims.lease_seconds / 3
     # A claim or extension counts from when it was asked for, so never for longer than it holds.
     sure_at = time.monotonic()
     pause = third
     while not lease.stop.is_set():
-        await asyncio.sleep(pause)
+        await listener.next(seconds=pause)
         asked_at = time.monotonic()
         left = sure_at + 2 * third - asked_at
         try:

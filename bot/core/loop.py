@@ -73,6 +73,8 @@ class Loop:
                 if id_ is not None:
                     await self._answer(id_)
             except Errored as error:
+                if self.ending.is_set():
+                    return
                 if not away:
                     log.warning("Redis is away, waiting for it", extra={"error": error.message})
                 away = True
@@ -112,7 +114,7 @@ class Loop:
         log.info(deployment.status.value, extra=about)
         begun = time.monotonic()
         try:
-            async with AsyncExitStack() as stack, held(self.ledger.claims, deployment) as lease:
+            async with AsyncExitStack() as stack, held(self.ledger, deployment) as lease:
                 now = await self.work(deployment, lease, stack)
                 # The keeper may find the ended claim gone before it is told to stop: that is right.
                 lease.end("ended")

@@ -7,6 +7,7 @@ it takes. Each secret may come as `<NAME>_FILE` too.
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 from collections.abc import Callable, Mapping
@@ -17,6 +18,8 @@ from typing import Literal, TypeVar
 from urllib.parse import urlsplit
 
 from bot.core.errors import SettingInvalid
+
+log = logging.getLogger(__name__)
 
 SECRETS = frozenset(
     {
@@ -81,6 +84,8 @@ class Settings:
     lease_seconds: int
     stop_grace_seconds: int
     """How long a worker that is asked to end may go on with the builds that it holds."""
+    ready_file: Path | None
+    """Made by the worker once it takes builds; `pushlane up` waits for it."""
     require_durable: bool
     log_format: Literal["text", "json"]
     sources: Mapping[str, str] = field(repr=False)
@@ -188,6 +193,12 @@ def _secrets(text: str) -> tuple[bytes, ...]:
     return tuple(secret.encode("utf-8", "surrogateescape") for secret in found if secret)
 
 
+def tell_unknown(environ: Mapping[str, str]) -> None:
+    """Warns of names of ours that mean nothing."""
+    for name in unknown(environ):
+        log.warning("%s is no setting of Pushlane's: see README.md for the names", name)
+
+
 def secrets_of(settings: Settings, environ: Mapping[str, str]) -> tuple[str, ...]:
     """Values that no log, record or page may show: the settings' own, and those of AWS's chain."""
     found = (
@@ -202,6 +213,22 @@ def secrets_of(settings: Settings, environ: Mapping[str, str]) -> tuple[str, ...
         environ.get("AWS_SESSION_TOKEN", ""),
     )
     return tuple(secret for secret in found if secret)
+
+
+def unknown(environ: Mapping[str, str]) -> tuple[str, ...]:
+    """Names of ours, in the environment or in `.env`, that mean nothing: misspelt, most likely."""
+    settings = load(environ)
+    known = {*settings.sources, "PUSHLANE_URL", "PUSHLANE_TOKEN"}
+    given = {*environ, *read_dotenv(settings.data_dir / ".env")}
+    return tuple(
+        sorted(
+            name
+            for name in given
+            if name.startswith("PUSHLANE_")
+            and name not in known
+            and not (name.endswith("_FILE") and name.removesuffix("_FILE") in SECRETS)
+        )
+    )
 
 
 def default_data_dir(environ: Mapping[str, str]) -> Path:
@@ -256,7 +283,7 @@ def load(environ: Mapping[str, str]) -> Settings:
         webhook_secrets=_secrets(read.text("PUSHLANE_WEBHOOK_SECRET")),
         api_token=read.text("PUSHLANE_API_TOKEN"),
         secret_key=read.text("PUSHLANE_SECRET_KEY"),
-        repos=_split(read.text("PUSHLANE_REPOS", "*")),
+        repos=_globs(_split(read.text("PUSHLANE_REPOS", "*"))),
         github_url=read.url("PUSHLANE_GITHUB_URL", "https://github.com", "http", "https"),
         github_api_url=read.url(
             "PUSHLANE_GITHUB_API_URL", "https://api.github.com", "http", "https"
@@ -268,7 +295,7 @@ def load(environ: Mapping[str, str]) -> Settings:
         redis_url=read.url(
             "PUSHLANE_REDIS_URL", "", "redis", "rediss", "unix", aliases=("REDIS_URL",)
         ),
-        redis_prefix=read.text("PUSHLANE_REDIS_PREFIX"),
+        redis_prefix=_redis_prefix(read.text("PUSHLANE_REDIS_PREFIX")),
         s3_bucket=read.text("PUSHLANE_S3_BUCKET", "pushlane"),
         s3_prefix=_prefix(read.text("PUSHLANE_S3_PREFIX")),
         s3_endpoint_url=read.url("PUSHLANE_S3_ENDPOINT_URL", "", "http", "https"),
@@ -284,6 +311,7 @@ def load(environ: Mapping[str, str]) -> Settings:
         max_attempts=read.number("PUSHLANE_MAX_ATTEMPTS", 5, high=100),
         stop_grace_seconds=read.number("PUSHLANE_STOP_GRACE_SECONDS", 25, low=0, high=3_600),
         lease_seconds=read.number("PUSHLANE_LEASE_SECONDS", 60, low=2, high=3_600),
+        ready_file=Path(ready) if (ready := read.text("PUSHLANE_READY_FILE")) else None,
         require_durable=read.flag("PUSHLANE_REQUIRE_DURABLE"),
         log_format=_typed(read.choice, "PUSHLANE_LOG_FORMAT", "text", "json"),
         sources=read.sources,
@@ -322,6 +350,24 @@ def _domain(text: str) -> str:
 
 def _prefix(text: str) -> str:
     return text.strip("/") + "/" if text.strip("/") else ""
+
+
+def _redis_prefix(text: str) -> str:
+    """Braces would change the one hash slot in which a cluster wants all keys."""
+    if not re.fullmatch(r"[A-Za-z0-9:._-]{0,100}", text):
+        raise SettingInvalid(
+            "PUSHLANE_REDIS_PREFIX", f"is {text!r}; it takes letters, digits and : . _ -"
+        )
+    return text
+
+
+def _globs(globs: tuple[str, ...]) -> tuple[str, ...]:
+    for glob in globs:
+        if glob != "*" and glob.count("/") != 1:
+            raise SettingInvalid(
+                "PUSHLANE_REPOS", f"names {glob!r}; it takes globs on owner/name, such as acme/*"
+            )
+    return globs
 
 
 def _refuse_shared_domain(public_url: str, sites_domain: str) -> None:

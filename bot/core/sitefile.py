@@ -15,6 +15,7 @@ FILE: Final = "pushlane.toml"
 LIMIT: Final = 262_144
 """Bytes; a longer file is refused."""
 
+_DOTS: Final = 200
 _SKIP_WORDS: Final = ("[skip ci]", "[ci skip]", "[skip deploy]")
 _NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}")
 _PLACE: Final = re.compile(r"\$\.?(\S*)")
@@ -89,7 +90,9 @@ def parse(body: bytes | None) -> Sitefile:
     if len(body) > LIMIT:
         raise _invalid(f"is longer than {LIMIT // 1024} KB; shorten it")
     try:
-        found = tomllib.loads(body.decode("utf-8"))
+        text = body.decode("utf-8")
+        _refuse_deep(text)
+        found = tomllib.loads(text)
     except UnicodeDecodeError as error:
         line = body.count(b"\n", 0, error.start) + 1
         raise _invalid(f"is not UTF-8 in line {line}; save it as UTF-8") from None
@@ -178,6 +181,16 @@ def _reached(tokens: tuple[str, ...], positions: set[int]) -> set[int]:
             at += 1
             found.add(at)
     return found
+
+
+def _refuse_deep(text: str) -> None:
+    """A key of thousands of parts costs tomllib seconds and gigabytes: it grows by the square.
+
+    A key lies in one line, whatever quotes and tables it is wrapped in, so its dots do.
+    """
+    for number, line in enumerate(text.split("\n"), 1):
+        if line.count(".") > _DOTS:
+            raise _invalid(f"has more than {_DOTS} dots in line {number}; break the line up")
 
 
 def _invalid(words: str) -> BuildFailed:

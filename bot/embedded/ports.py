@@ -31,6 +31,17 @@ def is_free(port: int, *, host: str = LOOPBACK) -> bool:
     return True
 
 
+def is_local(host: str) -> bool:
+    """Whether a server on this machine could listen at that address at all."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        try:
+            probe.bind((host, 0))
+        except OSError:
+            return False
+    return True
+
+
 def kept_ports(file: Path, names: Sequence[str]) -> dict[str, int]:
     """A free port for each name: those of `file` while they all are free, else fresh ones, kept.
 

@@ -20,7 +20,7 @@ import httpx2
 
 from bot.core.errors import SettingInvalid
 from bot.core.settings import Settings, load, read_dotenv
-from bot.embedded.ports import is_free
+from bot.embedded.ports import is_free, is_local
 from bot.embedded.process import (
     Program,
     Server,
@@ -68,12 +68,19 @@ async def up(
     settings = load(given)
     data_dir = private_directory(settings.data_dir)
     with _held(data_dir):
+        if not is_local(settings.host):
+            raise SettingInvalid(
+                "PUSHLANE_HOST",
+                f"is {settings.host!r}, which is no address of this machine; it takes 127.0.0.1, "
+                "0.0.0.0 or another of its own",
+            )
         if not is_free(settings.port, host=settings.host):
             raise SettingInvalid(
                 "PUSHLANE_PORT",
                 f"is {settings.port}, where another process listens already; name a free one",
             )
         stop = stop or _at_signals()
+        (data_dir / "worker.ready").unlink(missing_ok=True)
         made = _kept_secrets(data_dir, {**read_dotenv(data_dir / ".env"), **given})
         servers = _embedded(settings, data_dir, made)
         children = _children_environ(given, data_dir, made, servers)
@@ -193,6 +200,11 @@ def _children_environ(
 
 
 def _python(name: str, settings: Settings, environ: Mapping[str, str]) -> Program:
+    builds = Path(environ["PUSHLANE_DATA_DIR"]) / "worker.ready"
+
+    async def takes_builds() -> bool:
+        return builds.exists()
+
     async def ready() -> bool:
         try:
             async with httpx2.AsyncClient(trust_env=False, verify=_NO_TLS, timeout=5) as client:
@@ -206,8 +218,11 @@ def _python(name: str, settings: Settings, environ: Mapping[str, str]) -> Progra
         argv=(sys.executable, "-m", name),
         # `-m` looks in the working directory first: there must be nothing but our packages.
         directory=Path(__file__).resolve().parents[2],
-        environ=environ,
-        ready=ready if name == "bot" else None,
+        environ={**environ, "PUSHLANE_READY_FILE": str(builds)},
+        ready=ready if name == "bot" else takes_builds,
+        # The worker proves its sandbox first, which takes some seconds.
+        ready_seconds=60.0,
+        leftovers=(builds,) if name == "worker" else (),
     )
 
 

@@ -13,6 +13,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 
 from bot.pages import ansi, words
+from bot.wording import ref_in_words, size_in_words
 
 HEADERS: Final = {
     # No inline script or style, nothing from elsewhere, in nobody's frame.
@@ -55,6 +56,9 @@ class Renderer:
             "headline": words.headline,
             "advice": words.advice,
             "tone": words.TONES.__getitem__,
+            "subject": words.subject,
+            "ref": ref_in_words,
+            "size": size_in_words,
         }
 
     def page(

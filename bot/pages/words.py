@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from typing import Final
 
 from bot.core.deployment import ACTIVE, ENDED, WAITING, Deployment, Status
+from bot.wording import ref_in_words
 
 TONES: Final = {
     Status.RECEIVED: "waiting",
@@ -37,6 +38,32 @@ _HEADLINES: Final = {
 }
 
 
+_REPOSITORYS: Final = "This lies with the repository: mend it there and push again."
+_LIMIT: Final = "Mend the repository and push again, or raise the limit and: {again}"
+_MEND: Final = {
+    "ref_not_found": "Ask for a branch, a tag or a commit that is there: "
+    "pushlane deploy {deployment.repository}@REF",
+    "repository_not_found": "When Pushlane may read it: {again}",
+    "repository_not_allowed": "This lies with Pushlane's settings. When they allow it: {again}",
+    "build_timeout": _LIMIT,
+    "build_out_of_memory": _LIMIT,
+    "build_log_too_large": _LIMIT,
+    "output_too_large": _LIMIT,
+    "output_too_many_files": _LIMIT,
+    # The message itself says what to push.
+    "commit_not_found": "",
+    "repository_empty": "",
+    "repository_moved": "",
+}
+"""What to do about a failure that is not, or not only, the repository's, by its code."""
+
+
+def subject(deployment: Deployment) -> str:
+    """The first line of the commit's message, or what stands for it."""
+    first = deployment.message.partition("\n")[0]
+    return first or f"Deployment of {ref_in_words(deployment.ref)}"
+
+
 def headline(deployment: Deployment) -> str:
     """How the deployment stands, in a few words."""
     if deployment.stop and deployment.status not in ENDED:
@@ -49,13 +76,15 @@ def headline(deployment: Deployment) -> str:
 
 def advice(deployment: Deployment) -> str:
     """What happens next or what to do, where the status alone does not say it; else empty."""
+    again = f"pushlane redeploy {deployment.id}"
     match deployment.status:
         case Status.FAILED:
-            return "This lies with the repository: mend it there and push again."
+            words = _MEND.get(deployment.error_code, _REPOSITORYS)
+            return words.format(deployment=deployment, again=again)
         case Status.ERRORED:
             return (
                 "This lies with Pushlane or the network, not with the repository. When it is "
-                f"mended: pushlane redeploy {deployment.id}"
+                f"mended: {again}"
             )
         case Status.RECEIVED | Status.QUEUED if deployment.error_code:
             return "This is tried again by itself; nothing is to be done."

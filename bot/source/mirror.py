@@ -225,7 +225,9 @@ def _growing(mirror: Path) -> int:
 def _no_ref(origin: Origin, ref: str) -> BuildFailed:
     name = ref.removeprefix("refs/heads/")[:100]
     return BuildFailed(
-        f"{origin.repository} has no branch {name!r}: check its name", code="ref_not_found"
+        f"{origin.repository} has no branch or tag {name!r}: check its name (a commit is named by "
+        "all of its 40 digits)",
+        code="ref_not_found",
     )
 
 

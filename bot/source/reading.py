@@ -15,7 +15,8 @@ from bot.source.command import Commands, GitError, GitFailed, Running
 from bot.source.origin import MirrorBroken
 
 _LIMIT: Final = 4 << 20
-_PERSON: Final = re.compile(r"(?P<name>.*?) ?<[^>]*> (?P<at>-?\d+) [+-]\d+")
+_PERSON: Final = re.compile(r"(?P<name>[^<>]*?) ?<[^<>]*> (?P<at>-?\d{1,12}) [+-]\d{1,6}")
+"""Whatever stands there, its cost grows with its length alone."""
 
 
 @dataclass(frozen=True, slots=True)

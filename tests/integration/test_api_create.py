@@ -130,3 +130,20 @@ async def test_a_manual_one_supersedes_nothing_and_rings_high(door: FrontDoor) -
     await door.ledger.claims.advance(held, Status.QUEUED, commit=commit("A"))
     assert (await door.ledger.view.queue()).high == [id_]
     assert (await finished(door.ledger, pushed.id)).status is Status.READY
+
+
+async def test_a_key_that_came_with_another_request_is_refused(door: FrontDoor) -> None:
+    first = await asked(door, {"repository": "acme/site"}, key="k")
+    assert first.status_code == 202
+    again = await asked(door, {"repository": "acme/site"}, key="k")
+    assert again.json()["id"] == first.json()["id"]
+    other = await asked(door, {"repository": "acme/other"}, key="k")
+    assert (other.status_code, other.json()["code"]) == (422, "idempotency_key_reused")
+
+
+async def test_a_few_digits_name_a_commit_that_was_deployed_before(door: FrontDoor) -> None:
+    built = await door.built("A")
+    record = (await asked(door, {"project": "site", "ref": built.commit[:7]})).json()
+    assert (record["commit"], record["ref"]) == (built.commit, built.commit)
+    other = (await asked(door, {"project": "site", "ref": "0123abc"})).json()
+    assert (other["commit"], other["ref"]) == ("", "refs/heads/0123abc")

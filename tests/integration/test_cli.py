@@ -91,11 +91,20 @@ def test_list_is_a_table_that_marks_what_is_live_and_spells_out_hostile_messages
     assert asked == {"project": "acme/site", "branch": "a/b", "status": "ready", "limit": "20"}
 
 
+def test_list_calls_a_tag_a_commit_and_head_by_short_names(stub: Stub, pushlane: Pushlane) -> None:
+    commit = record()["commit"]
+    refs = ("refs/tags/v1.0", commit, "HEAD", "refs/heads/a/b")
+    found = [record(ref=ref, branch=ref) for ref in refs]
+    stub.on("GET", "/deployments", {"deployments": found, "cursor": None})
+    rows = pushlane("list").out.splitlines()[1:]
+    assert [row.split()[3] for row in rows] == ["v1.0", commit[:7], "HEAD", "a/b"]
+
+
 def test_list_fits_a_narrow_terminal_and_never_cuts_an_id(
     stub: Stub, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("COLUMNS", "85")
-    wide = {"branch": "feature/with-a-long-name", "message": "世界 " * 50}
+    wide = {"ref": "refs/heads/feature/with-a-long-name", "message": "世界 " * 50}
     stub.on("GET", "/deployments", {"deployments": [record(**wide)], "cursor": None})
     _, screen = at_terminal("list", alone=False)
     for row in screen.splitlines():
@@ -154,6 +163,35 @@ def test_status_ends_with_1_only_where_something_went_wrong(
     assert f"status      {status}" in told.out
     assert told.out.splitlines()[-1] == record(status)["url"]
     assert json.loads(pushlane("status", ID, "--json").out) == record(status)
+
+
+def test_status_names_only_hosts_that_show_something(stub: Stub, pushlane: Pushlane) -> None:
+    production, branch = "production  http://site.sites.test\n", "branch URL  http://main--site."
+    for now, live, shown in (
+        (record("ready"), True, True),
+        (record("ready", live=False), False, True),
+        (record("failed"), False, False),
+        (record("building"), False, False),
+    ):
+        stub.on("GET", f"/deployments/{ID}", now)
+        told = pushlane("status", ID).out
+        assert ("ready, live" in told) is live
+        assert (production in told) is shown
+        assert (branch in told) is shown
+    no_branch = {**record()["urls"], "branch": None, "production": None}
+    stub.on("GET", f"/deployments/{ID}", record(ref="refs/tags/v1", urls=no_branch, live=False))
+    told = pushlane("status", ID).out
+    assert "tag         v1\n" in told
+    assert "branch URL" not in told
+
+
+def test_status_says_that_what_is_being_built_is_asked_to_stop(
+    stub: Stub, pushlane: Pushlane
+) -> None:
+    stub.on("GET", f"/deployments/{ID}", record("building", stop="cancelled"))
+    assert "status      building, stopping\n" in pushlane("status", ID).out
+    stub.on("GET", f"/deployments/{ID}", record("cancelled", stop="cancelled"))
+    assert "status      cancelled\n" in pushlane("status", ID).out
 
 
 def test_status_of_a_project_is_that_of_its_newest_and_watch_follows_it(
@@ -224,12 +262,20 @@ def test_promote_rollback_and_unpin_end_with_the_url_and_say_what_moved(
     for words in (("promote", ID), ("rollback", "acme/site"), ("rollback", "site", "--to", OLDER)):
         told = pushlane(*words)
         assert (told.code, told.out) == (0, "http://site.sites.test\n")
-        assert told.err.startswith(f"site shows {ID}, before {OLDER}; pinned")
+        assert told.err == (
+            f"site shows {ID}, was {OLDER}; pinned: `pushlane unpin site` lets it go\n"
+        )
     assert stub.requests("GET", "/projects")[0].query == {"repository": "acme/site"}
     bodies = [each.body for each in stub.requests("POST", "/projects/site/rollback")]
     assert bodies == [{}, {"to": OLDER}]
-    assert pushlane("unpin", "site").err == f"site shows {ID}\n"
+    assert pushlane("unpin", "site").err == f"site shows {ID}; not pinned\n"
     assert json.loads(pushlane("promote", ID, "--json").out) == MOVE
+
+
+def test_a_move_that_moves_nothing_says_so(stub: Stub, pushlane: Pushlane) -> None:
+    stub.on("POST", "/projects/site/unpin", {**MOVE, "pinned": False, "previous": ID})
+    told = pushlane("unpin", "site")
+    assert told.err == f"site shows {ID} as before: nothing moved; not pinned\n"
 
 
 def test_a_repository_of_several_projects_or_none_is_to_be_named_closer(
@@ -253,7 +299,7 @@ def test_projects_queue_and_deliveries_are_shown(stub: Stub, pushlane: Pushlane)
     stub.on("GET", "/queue", QUEUE)
     told = pushlane("queue").out
     assert told.startswith("verdict          normal\n")
-    assert "waiting          2, the oldest for 1 m 15 s\n" in told
+    assert "waiting          2, the oldest for 1 min 15 s\n" in told
     assert f"build-queue      {OLDER}\n" in told
     assert told.endswith(f"  {ID}  site  building for 3.2 s\n")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 import secrets
 import signal
 import stat
@@ -17,6 +18,7 @@ from typing import Any, TypeAlias
 import httpx2
 import pytest
 
+from bot.core.deployment import Status
 from bot.core.ledger import open_ledger
 from bot.embedded import start_valkey
 from bot.embedded.ports import kept_ports
@@ -79,7 +81,10 @@ def test_login_keeps_a_token_that_the_server_takes_and_every_command_finds_it(
 def test_login_keeps_nothing_that_does_not_work(stub: Stub, tmp_path: Path) -> None:
     done = given_token("wrong", "login", stub.url, "--token-stdin")
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr == "error: this token is not known here (token_invalid)\n"
+    assert done.stderr == (
+        f"error: {stub.url} does not take this token; it takes its own PUSHLANE_API_TOKEN, which "
+        "`pushlane up` prints when it starts (token_invalid)\n"
+    )
     done = given_token("", "login", stub.url)
     assert done.returncode == 2
     assert "--token-stdin" in done.stderr
@@ -167,18 +172,41 @@ def test_help_and_version_load_no_client() -> None:
         subprocess.run([sys.executable, "-c", code], check=True, stdout=subprocess.DEVNULL)
 
 
-def test_wrong_usage_is_2_and_every_command_has_its_help(pushlane: Pushlane) -> None:
-    for words in (
-        ("nonsense",),
-        ("deploy",),
-        ("list", "--status", "odd"),
-        ("list", "--limit", "0"),
-    ):
-        assert pushlane(*words).code == 2, words
+@pytest.mark.parametrize(
+    "words",
+    [("nonsense",), ("deploy",), ("list", "--status", "odd"), ("list", "--limit", "0")],
+)
+def test_wrong_usage_is_2_and_one_line_as_any_other_error(
+    pushlane: Pushlane, words: tuple[str, ...]
+) -> None:
+    told = pushlane(*words)
+    assert (told.code, told.out) == (2, "")
+    assert told.err.startswith("error: ")
+    assert told.err.endswith("--help (usage)\n")
+    assert told.err.count("\n") == 1
+    error = json.loads(pushlane(*words, "--json").out)["error"]
+    assert error["code"] == "usage"
+    assert f"error: {error['message']} (usage)\n" == told.err
+
+
+def test_without_any_words_the_help_is_shown_and_that_is_2(pushlane: Pushlane) -> None:
+    told = pushlane()
+    assert (told.code, told.err) == (2, "")
+    assert "Usage: pushlane" in told.out
+
+
+def test_every_command_has_its_help_which_names_no_types_of_flags_and_breaks_no_word(
+    pushlane: Pushlane, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
     for verb in VERBS:
         told = pushlane(verb, "--help")
         assert told.code == 0
         assert "--json" in told.out
+        assert "bool" not in told.out
+    shown = pushlane("list", "--help").out
+    for status in Status:
+        assert re.search(rf"\b{status}\b", shown), status
 
 
 def report(told: Told) -> dict[str, Any]:
@@ -212,6 +240,7 @@ def test_doctor_tries_everything_and_shows_no_secret(
     assert "put, get and delete" in found["checks"]["S3"]["detail"]
     for name in ("git", "bubblewrap", "data directory", "sandbox: loopback is out of reach"):
         assert found["checks"][name]["outcome"] == "ok", found["checks"][name]
+    assert {each["detail"] for name, each in found["checks"].items() if "sandbox: " in name} == {""}
     assert found["checks"]["bot"]["outcome"] == "warning"
     assert found["settings"]["PUSHLANE_REPOS"]["value"] == "acme/*"
     assert found["settings"]["PUSHLANE_REPOS"]["source"] == ".env"
@@ -247,7 +276,7 @@ def test_doctor_names_what_is_wrong_and_what_to_do(
         asyncio.run(server.stop())
     assert shown.code == 1
     assert "\nwarning  Redis" in shown.out
-    assert shown.out.endswith("5 failed, 4 warning, 1 ok\n")
+    assert shown.out.endswith("5 failed, 4 warnings, 1 ok\n")
     found = report(told)["checks"]
     assert told.code == 1
     assert found["Redis"]["outcome"] == "warning"
@@ -258,6 +287,20 @@ def test_doctor_names_what_is_wrong_and_what_to_do(
         assert found[name]["outcome"] == "failed"
         assert found[name]["cure"]
     assert "bubblewrap is not on the PATH" in found["sandbox"]["detail"]
+
+
+def test_doctor_makes_nothing_and_warns_of_variables_that_mean_nothing(
+    pushlane: Pushlane, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("PUSHLANE_REDSI_URL", "redis://x")
+    monkeypatch.setenv("PUSHLANE_ODD", "1")
+    found = report(pushlane("doctor", "--json"))["checks"]
+    assert "made at the first start" in found["data directory"]["detail"]
+    assert not (tmp_path / "data").exists()
+    assert found["sandbox: builds are not root"]["outcome"] == "ok"
+    for name, cure in (("REDSI_URL", "write PUSHLANE_REDIS_URL"), ("ODD", "take it away")):
+        assert found[f"PUSHLANE_{name}"]["outcome"] == "warning"
+        assert found[f"PUSHLANE_{name}"]["cure"].startswith(cure)
 
 
 def test_doctor_says_in_one_line_that_a_setting_is_wrong(

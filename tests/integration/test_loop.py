@@ -270,7 +270,7 @@ class TestLease:
     async def test_it_is_prolonged_for_as_long_as_the_work_goes_on(self, ledger: Ledger) -> None:
         id_ = await pushed(ledger)
         deployment = await claimed(ledger, id_, Stage.FETCH)
-        async with held(ledger.claims, deployment) as lease:
+        async with held(ledger, deployment) as lease:
             first = await lease_end(ledger, id_)
 
             async def prolonged_twice() -> bool:
@@ -279,10 +279,29 @@ class TestLease:
             await until(prolonged_twice)
             assert lease.reason == ""
 
+    async def test_where_changes_are_heard_a_request_to_stop_ends_the_work_at_once(
+        self, valkey: str, prefix: str
+    ) -> None:
+        ledger = open_ledger(valkey, prefix=f"{prefix}:", lease_seconds=60)
+        hearing = asyncio.create_task(ledger.changes.follow())
+        try:
+            id_ = await pushed(ledger)
+            deployment = await claimed(ledger, id_, Stage.FETCH)
+            async with asyncio.timeout(5), held(ledger, deployment) as lease:
+                while not lease.stop.is_set():
+                    # Until the subscription stands a request is not heard.
+                    await ledger.records.cancel(id_)
+                    await asyncio.wait({asyncio.create_task(lease.stop.wait())}, timeout=0.1)
+            assert lease.reason == "cancelled"
+        finally:
+            hearing.cancel()
+            await asyncio.gather(hearing, return_exceptions=True)
+            await ledger.aclose()
+
     async def test_asked_to_stop_it_ends_the_work_within_a_third(self, ledger: Ledger) -> None:
         id_ = await pushed(ledger)
         deployment = await claimed(ledger, id_, Stage.FETCH)
-        async with held(ledger.claims, deployment) as lease:
+        async with held(ledger, deployment) as lease:
             await ledger.records.cancel(id_)
             asked = time.monotonic()
             with pytest.raises(Stopped, match="cancelled"):
@@ -296,7 +315,7 @@ class TestLease:
         deployment = await claimed(ledger, id_, Stage.FETCH)
 
         async def work() -> None:
-            async with held(ledger.claims, deployment) as lease:
+            async with held(ledger, deployment) as lease:
                 await ledger.claims.give_back(deployment)
                 await asyncio.wait_for(lease.stop.wait(), 5)
 
@@ -317,7 +336,7 @@ class TestLease:
             lasted = time.monotonic() - began
 
         async def work() -> None:
-            async with held(own.ledger.claims, deployment) as lease:
+            async with held(own.ledger, deployment) as lease:
                 began = time.monotonic()
                 if way == "stopped":
                     await own.server.stop()

@@ -12,6 +12,7 @@ import pytest
 
 from bot.core.deployment import Status, deployment_label
 from bot.core.errors import Errored
+from bot.core.ledger import Request
 from tests.builders import a_push, commit
 from tests.conftest import S3
 from tests.hosting import served
@@ -51,7 +52,7 @@ async def test_a_ready_page_says_where_it_is_seen_and_that_it_is_live(reading: R
     for label in ("site", "main--site", deployment_label(ended.id, "site")):
         assert f'href="http://{label}.localhost:8000"' in page
     assert "http://site.localhost:8000 live" in words(page)
-    assert "12 files, 345.7 kB, vite" in words(page)
+    assert "12 files, 346 KB, vite" in words(page)
     for stage in ("received", "fetching", "queued", "building", "publishing"):
         assert re.search(rf"{stage} \d+\.\d s", words(page)), stage
 
@@ -256,6 +257,41 @@ async def test_the_overview_shows_projects_deployments_and_the_queue_in_words(
     assert f'href="/deployments/{live.id}"' in page
     for row in ("Write it down Building docs @ main", "commit C Received shop @ main"):
         assert row in text
+
+
+async def test_a_tag_a_commit_and_head_have_short_names(reading: Reading) -> None:
+    sha = commit("X")
+    for ref, name, whole in (
+        ("refs/tags/v1.0", "v1.0", "refs/tags"),
+        (sha, sha[:7], sha),
+        ("HEAD", "HEAD", "refs/"),
+    ):
+        asked = Request(repository="acme/site", ref=ref, commit=sha if ref == sha else "")
+        answer = await reading.ledger.records.request(asked)
+        found = await reading.ledger.view.deployment(answer.deployment)
+        assert found
+        for page in (
+            await reading.page(found, signed_in=True),
+            (await reading.get("/", signed_in=True)).text,
+        ):
+            assert f"Deployment of {name} " in words(page)
+            assert f"site @ {name}" in words(page)
+            assert whole not in words(page)
+
+
+async def test_a_card_says_beside_what_is_live_that_the_newest_failed(reading: Reading) -> None:
+    broken = await reading.building("A", message="Break it")
+    await reading.ended(broken, Status.FAILED, error_code="build_failed")
+    page = words((await reading.get("/", signed_in=True)).text)
+    assert "Nothing is live yet. The newest failed: Break it , just now" in page
+    await reading.ended(await reading.building("B", before="A", message="Mend it"))
+    page = words((await reading.get("/", signed_in=True)).text)
+    assert "The newest" not in page
+    broken = await reading.building("C", before="B", message="Break it again")
+    await reading.ended(broken, Status.ERRORED, error_code="bucket_unreachable")
+    await reading.building("D", branch="topic")
+    page = words((await reading.get("/", signed_in=True)).text)
+    assert "live Mend it , just now The newest errored: Break it again , just now" in page
 
 
 async def test_the_overview_shows_the_newest_twenty(reading: Reading) -> None:

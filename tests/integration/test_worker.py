@@ -10,12 +10,14 @@ import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 import zstandard
 
-from bot.core import release
+from bot.core import keys, release
 from bot.core.deployment import Deployment, Stage, Status, branch_label, deployment_label
+from bot.core.ledger.logs import SAVED_SECONDS
 from bot.core.release import Manifest
 from tests.builders import a_push
 from tests.conftest import S3
@@ -81,6 +83,9 @@ async def test_the_whole_log_is_in_the_bucket_when_it_ends(bench: Bench) -> None
     text = zstandard.decompress(await bench.bucket.get(name)).decode()
     assert text.splitlines() == (await bench.log(held)).splitlines()
     assert text.startswith("Plain HTML")
+    redis = cast(Any, bench.ledger.connection.redis)
+    in_redis = keys.log(bench.settings.redis_prefix, held.id, held.claim)
+    assert 0 < await redis.ttl(in_redis) <= SAVED_SECONDS
 
 
 async def test_a_build_that_fails_ends_failed_at_once_and_says_why(bench: Bench) -> None:

@@ -68,4 +68,4 @@ async def test_the_last_words_of_a_build_say_why_it_failed(output: str, words: s
 async def test_where_only_npm_speaks_it_is_npm_that_says_why() -> None:
     async with BuildLog(_taken, max_mb=1) as log:
         await log.write(NPM.encode())
-        assert log.last_words.startswith("npm error")
+        assert log.last_words.startswith("npm error 404 Not Found")

@@ -85,7 +85,7 @@ def test_a_framework_without_a_script_is_built_by_its_own_command() -> None:
         ({}, Manager(name="npm"), "npm install"),
         (
             {"pnpm-lock.yaml": "lockfileVersion: '9.0'\n"},
-            Manager(name="pnpm"),
+            Manager(name="pnpm", version="10"),
             "pnpm install --frozen-lockfile",
         ),
         (

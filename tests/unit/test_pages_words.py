@@ -13,14 +13,14 @@ from bot.pages.deployment import spans
 
 def a_deployment(status: Status = Status.READY, **fields: Any) -> Deployment:
     times = {"received_at": 1000, "ended_at": 13_340} if status in ENDED else {}
+    given: dict[str, Any] = {"ref": "refs/heads/main", **times, **fields}
     return Deployment(
         id="d0",
         status=status,
         project="site",
         repository="acme/site",
-        ref="refs/heads/main",
         seq=1,
-        **{**times, **fields},
+        **given,
     )
 
 
@@ -51,6 +51,27 @@ def test_a_failure_says_whose_it_is_and_what_to_do() -> None:
     assert "pushlane redeploy d0" in words.advice(a_deployment(Status.ERRORED))
     assert "by itself" in words.advice(a_deployment(Status.QUEUED, error_code="bucket_failed"))
     assert words.advice(a_deployment(Status.READY)) == ""
+
+
+@pytest.mark.parametrize(
+    ("code", "advice"),
+    [
+        ("build_failed", "This lies with the repository: mend it there and push again."),
+        ("ref_not_found", "a commit that is there: pushlane deploy acme/site@REF"),
+        ("repository_not_found", "When Pushlane may read it: pushlane redeploy d0"),
+        ("build_timeout", "or raise the limit and: pushlane redeploy d0"),
+        ("commit_not_found", ""),
+    ],
+)
+def test_what_is_to_be_done_about_a_failure_depends_on_its_code(code: str, advice: str) -> None:
+    said = words.advice(a_deployment(Status.FAILED, error_code=code))
+    assert said.endswith(advice)
+    assert bool(said) is bool(advice)
+
+
+def test_what_has_no_message_yet_is_called_by_its_ref() -> None:
+    assert words.subject(a_deployment(message="One\n\nTwo")) == "One"
+    assert words.subject(a_deployment(message="", ref="refs/tags/v1")) == "Deployment of v1"
 
 
 @pytest.mark.parametrize(

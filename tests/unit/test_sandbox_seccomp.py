@@ -55,6 +55,13 @@ def test_ordinary_calls_pass_and_dangerous_ones_do_not(
     assert verdict(machine, ioctl, 0, 0xABCD00005412) == EPERM
 
 
+@pytest.mark.parametrize(("machine", "socket"), [("x86_64", 41), ("aarch64", 198)])
+def test_only_unix_ip_and_netlink_sockets_are_opened(machine: str, socket: int) -> None:
+    families = {family: verdict(machine, socket, family) for family in range(50)}
+    assert {family for family, answer in families.items() if answer == ALLOW} == {1, 2, 10, 16}
+    assert families[40] == 0x00050061
+
+
 def test_a_call_of_another_architecture_kills() -> None:
     assert verdict("x86_64", 0, arch=0x40000003) == KILL
     assert verdict("x86_64", 0x40000000 + 1) == KILL

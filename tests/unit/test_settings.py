@@ -9,7 +9,14 @@ from typing import Any
 import pytest
 
 from bot.core.errors import SettingInvalid
-from bot.core.settings import PASSED_THROUGH, Settings, default_data_dir, load, secrets_of
+from bot.core.settings import (
+    PASSED_THROUGH,
+    Settings,
+    default_data_dir,
+    load,
+    secrets_of,
+    unknown,
+)
 
 
 @pytest.fixture
@@ -255,3 +262,30 @@ def test_certificates_proxies_and_indexes_are_passed_on_and_nothing_else(
 ) -> None:
     found: Any = PASSED_THROUGH.match(name)
     assert bool(found) is passed
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("PUSHLANE_REPOS", "acme"),
+        ("PUSHLANE_REPOS", "acme/* b/c/d"),
+        ("PUSHLANE_REDIS_PREFIX", "a b"),
+        ("PUSHLANE_REDIS_PREFIX", "{x}"),
+    ],
+)
+def test_what_can_never_match_or_work_is_refused(home: Path, name: str, value: str) -> None:
+    with pytest.raises(SettingInvalid, match=f"^{name}: "):
+        loaded(home, **{name: value})
+
+
+def test_a_misspelt_name_is_known_as_such(home: Path) -> None:
+    environ = {
+        "PUSHLANE_DATA_DIR": str(home),
+        "PUSHLANE_TYPO": "1",
+        "PUSHLANE_PORT": "8001",
+        "PUSHLANE_API_TOKEN_FILE": "/dev/null",
+        "PUSHLANE_PORT_FILE": "x",
+        "PUSHLANE_URL": "http://x",
+    }
+    (home / ".env").write_text("PUSHLANE_REPO=acme/*\nOTHER=1\n")
+    assert unknown(environ) == ("PUSHLANE_PORT_FILE", "PUSHLANE_REPO", "PUSHLANE_TYPO")

@@ -216,3 +216,19 @@ def test_a_hostile_glob_costs_little() -> None:
     assert not matches("**/*a" * 150 + "b", "a" * 250)
     assert not matches("*" * 2 + "a*" * 300 + "b", "a/" * 100)
     assert time.monotonic() - began < 1
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "a." * 100_000 + "a = 1",
+        "[" + "a." * 300 + "a]",
+        "x = {" + "a." * 100_000 + "a = 1}",
+        '"=".' + "a." * 16_000 + "a = 1",
+        '"," . ' * 16_000 + "a = 1",
+    ],
+    ids=["plain", "table", "inline", "quoted", "commas"],
+)
+def test_a_key_of_very_many_parts_is_refused_before_it_costs_anything(body: str) -> None:
+    with pytest.raises(BuildFailed, match="more than 200 dots in line 1"):
+        parse(body.encode())

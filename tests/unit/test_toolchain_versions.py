@@ -6,7 +6,6 @@ import datetime as dt
 
 import pytest
 
-from worker.toolchain import pnpm_for_lockfile
 from worker.toolchain.versions import best_node, satisfies
 
 DAY = dt.date(2026, 11, 24)
@@ -76,14 +75,18 @@ def test_a_line_that_was_never_named_is_refused() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "expected"),
+    "wanted",
     [
-        ("lockfileVersion: '9.0'\n", None),
-        ("lockfileVersion: '6.0'\n", "8"),
-        ("lockfileVersion: 5.4\n", "7"),
-        ("lockfileVersion: 5.3\n", "6"),
-        ("importers:\n", None),
+        "9-evil/repo",
+        "9-x@git+https://h/x",
+        ">=9-../../x",
+        "9 || 1-file:x",
+        "^9-npm:other@1",
+        "9.1.2-a b/c",
+        "9.1.2+x/y",
+        "* || evil/repo",
     ],
 )
-def test_a_lock_file_names_the_pnpm_that_reads_it(text: str, expected: str | None) -> None:
-    assert pnpm_for_lockfile(text) == expected
+def test_a_range_that_npm_would_take_for_a_place_is_none(wanted: str) -> None:
+    with pytest.raises(ValueError, match="no version range"):
+        satisfies((9, 1, 2), wanted)

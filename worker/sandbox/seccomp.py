@@ -9,11 +9,14 @@ from bot.core.errors import SettingInvalid
 
 _LOAD, _EQUAL, _AT_LEAST, _ANY_BIT, _RETURN = 0x20, 0x15, 0x35, 0x45, 0x06
 _ALLOW, _KILL, _ERRNO = 0x7FFF0000, 0x80000000, 0x00050000
-_EPERM, _ENOSYS = 1, 38
+_EPERM, _ENOSYS, _EAFNOSUPPORT = 1, 38, 97
 _NUMBER, _ARCH, _ARGUMENT_0, _ARGUMENT_1 = 0, 4, 16, 24
 _CLONE_NEWUSER = 0x10000000
 _TERMINAL_INJECTION = (0x5412, 0x541C)  # TIOCSTI, TIOCLINUX
 _X32 = 0x40000000
+_UNIX, _INET, _INET6, _NETLINK = 1, 2, 10, 16
+"""The families of sockets that a build may open: no network namespace holds AF_VSOCK, which reaches
+the machine's own host."""
 
 # Numbers: arch/x86/entry/syscalls/syscall_64.tbl and include/uapi/asm-generic/unistd.h of Linux.
 _FORBIDDEN: dict[str, tuple[int, int]] = {  # name: (x86_64, aarch64); -1 where there is none
@@ -60,7 +63,7 @@ _ABSENT: dict[str, tuple[int, int]] = {  # programs fall back when these "do not
     "io_uring_register": (427, 427),
     "clone3": (435, 435),  # its flags lie in memory, where a filter cannot read them
 }
-_MACHINES = {"x86_64": (0, 0xC000003E, 56, 16), "aarch64": (1, 0xC00000B7, 220, 29)}
+_MACHINES = {"x86_64": (0, 0xC000003E, 56, 16, 41), "aarch64": (1, 0xC00000B7, 220, 29, 198)}
 
 
 def supported(machine: str | None = None) -> bool:
@@ -72,7 +75,8 @@ def program(machine: str | None = None) -> bytes:
     """An array of `struct sock_filter`, as bubblewrap's --seccomp reads it.
 
     Mounting, tracing, keys, BPF, modules, new user namespaces and terminal injection answer EPERM;
-    io_uring and clone3 answer ENOSYS; another architecture's call kills the process.
+    io_uring and clone3 answer ENOSYS, sockets of other families than Unix, IP and netlink
+    EAFNOSUPPORT; another architecture's call kills the process.
     Raises SettingInvalid on a machine that there are no numbers for.
     """
     machine = machine or platform.machine()
@@ -81,7 +85,7 @@ def program(machine: str | None = None) -> bytes:
             "PUSHLANE_SANDBOX",
             f"no system call filter is known for {machine}; use a worker on x86_64 or aarch64",
         )
-    column, arch, clone, ioctl = _MACHINES[machine]
+    column, arch, clone, ioctl, socket = _MACHINES[machine]
     out: list[tuple[int, int, int, int]] = [
         (_LOAD, 0, 0, _ARCH),
         (_EQUAL, 1, 0, arch),
@@ -99,6 +103,14 @@ def program(machine: str | None = None) -> bytes:
         (_LOAD, 0, 0, _ARGUMENT_0),
         (_ANY_BIT, 0, 1, _CLONE_NEWUSER),
         (_RETURN, 0, 0, _ERRNO | _EPERM),
+        (_RETURN, 0, 0, _ALLOW),
+        (_EQUAL, 0, 7, socket),
+        (_LOAD, 0, 0, _ARGUMENT_0),
+        (_EQUAL, 4, 0, _UNIX),
+        (_EQUAL, 3, 0, _INET),
+        (_EQUAL, 2, 0, _INET6),
+        (_EQUAL, 1, 0, _NETLINK),
+        (_RETURN, 0, 0, _ERRNO | _EAFNOSUPPORT),
         (_RETURN, 0, 0, _ALLOW),
         (_EQUAL, 0, 4, ioctl),
         (_LOAD, 0, 0, _ARGUMENT_1),

@@ -132,18 +132,6 @@ async def package_manager(
     )
 
 
-def pnpm_for_lockfile(text: str) -> str | None:
-    """The range of pnpm that reads a `pnpm-lock.yaml` as it stands; None where any recent does."""
-    for line in text.splitlines()[:20]:
-        key, _, value = line.partition(":")
-        if key.strip() == "lockfileVersion":
-            number = value.strip().strip("'\"")
-            if number.startswith("5."):
-                return "6" if number == "5.3" else "7"
-            return "8" if number.startswith("6.") else None
-    return None
-
-
 def _nodes_in(cache: Path) -> list[str]:
     return [each.name.removeprefix("node-") for each in cache.glob("node-*") if each.is_dir()]
 

@@ -23,6 +23,8 @@ _CODENAMES = {
 }
 _ANY = ("", "*", "x", "X", "latest")
 _PART = re.compile(r"^(>=|<=|>|<|=|\^|~>?)?\s*v?(\d+|[xX*])(?:\.(\d+|[xX*]))?(?:\.(\d+|[xX*]))?")
+_PRERELEASE = re.compile(r"[-+][0-9A-Za-z.+-]*")
+"""No slash, colon or at: npm would take what has one for a path, a URL or a repository."""
 _END: Version = (1 << 30, 0, 0)
 
 
@@ -42,10 +44,9 @@ def satisfies(version: Version, wanted: str) -> bool:
 
     Raises ValueError for what is no range.
     """
-    return any(
-        all(low <= version < high for low, high in _bounds(alternative))
-        for alternative in wanted.split("||")
-    )
+    # All of it is read before any of it may do: a strange part is refused wherever it stands.
+    alternatives = [_bounds(alternative) for alternative in wanted.split("||")]
+    return any(all(low <= version < high for low, high in each) for each in alternatives)
 
 
 def best_node(available: Iterable[str], wanted: str | None, today: dt.date) -> str | None:
@@ -107,7 +108,7 @@ def _bound(word: str) -> tuple[Version, Version]:
         return (0, 0, 0), _END
     found = _PART.match(word)
     rest = word[found.end() :] if found else word
-    if found is None or (rest and rest[0] not in "-+"):
+    if found is None or (rest and not _PRERELEASE.fullmatch(rest)):
         raise ValueError(f"{word!r} is no version range")
     operator = found[1] or ""
     numbers = [int(part) for part in found.groups()[1:] if part and part.isdigit()]

@@ -8,15 +8,18 @@ import msgspec
 
 
 class Check(msgspec.Struct, frozen=True, kw_only=True):
-    """One thing that was tried. `cure` says what to do where it is not as it should be."""
+    """One thing that was tried. `cure` says what to do where it is not as it should be.
+
+    `detail` is empty where the name says it all.
+    """
 
     name: str
     outcome: Literal["ok", "warning", "failed"]
-    detail: str
+    detail: str = ""
     cure: str = ""
 
 
-def ok(name: str, detail: str) -> Check:
+def ok(name: str, detail: str = "") -> Check:
     """It is as it should be."""
     return Check(name=name, outcome="ok", detail=detail)
 

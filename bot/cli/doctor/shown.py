@@ -40,7 +40,7 @@ def shown_settings(settings: Settings, environ: Mapping[str, str]) -> list[Setti
 
 def _in_words(name: str, value: object) -> str:
     match value:
-        case "" | ():
+        case "" | () | None:
             return "not set"
         case _ if name in SECRETS:
             return "set"

@@ -7,6 +7,7 @@ import msgspec
 from bot.core import keys
 from bot.core.errors import Rejected
 from bot.core.ledger.connection import Connection
+from bot.core.ledger.records import REUSED
 
 
 class Alias(msgspec.Struct, frozen=True, kw_only=True):
@@ -77,12 +78,13 @@ class Aliases:
         answer = await self._connection.call("point", arguments)
         if answer[0] != "moved":
             status, words = _REFUSALS[answer[0]]
-            raise Rejected(words, code=answer[0], http_status=status)
+            raise Rejected(words, code=_CODES.get(answer[0], answer[0]), http_status=status)
         _, label, deployment, previous, pinned = answer
         return Move(label=label, deployment=deployment, previous=previous, pinned=pinned == "1")
 
 
 _REFUSALS = {
+    "reused": (422, REUSED),
     "not_found": (404, "there is no such deployment or project; see `pushlane list`"),
     "not_ready": (409, "that deployment has no release; choose one that ended ready"),
     "nothing_to_roll_back_to": (
@@ -90,3 +92,4 @@ _REFUSALS = {
         "production has no earlier release to roll back to; see `pushlane list`",
     ),
 }
+_CODES = {"reused": "idempotency_key_reused"}

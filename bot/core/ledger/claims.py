@@ -24,6 +24,8 @@ from bot.core.ledger.connection import WAIT_SECONDS, Connection
 from bot.core.ledger.view import to_deployment
 
 BACKOFF_SECONDS = 1.0
+BACKOFF_FACTOR = 3.0
+"""With five attempts what is away may be so for some 40 seconds."""
 BACKOFF_CAP_SECONDS = 300.0
 ROOM_SECONDS = 15.0
 """How long a deployment waits for room before it is tried again."""
@@ -160,7 +162,7 @@ class Claims:
         Raises `Stopped("lost")` for a fenced claim.
         """
         attempts = max(deployment.fetch_attempts, deployment.build_attempts)
-        delay = min(BACKOFF_CAP_SECONDS, BACKOFF_SECONDS * 2 ** (attempts - 1))
+        delay = min(BACKOFF_CAP_SECONDS, BACKOFF_SECONDS * BACKOFF_FACTOR ** (attempts - 1))
         if isinstance(error, Full):
             delay = ROOM_SECONDS
         answer = await self._connection.call(

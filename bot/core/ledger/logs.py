@@ -11,6 +11,10 @@ from bot.core import keys
 from bot.core.deployment import Deployment
 from bot.core.ledger.connection import Connection
 
+SAVED_SECONDS = 3600
+"""So long a log stays in Redis once the bucket has it: sixteen megabytes for each build would fill
+it in a week."""
+
 
 class LogLine(msgspec.Struct, frozen=True):
     """One line without its end. `id` orders the lines of one claim's log (Redis's stream id)."""
@@ -20,7 +24,10 @@ class LogLine(msgspec.Struct, frozen=True):
 
 
 class BuildLogs:
-    """Writes and reads live logs. They last 7 days; the bucket keeps the whole of each."""
+    """Writes and reads live logs. The bucket keeps the whole of each build's; then they go soon.
+
+    What is not saved lasts 7 days.
+    """
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
@@ -29,6 +36,12 @@ class BuildLogs:
         """Adds lines to the running claim's log; False when the claim is fenced."""
         arguments = {"id": deployment.id, "claim": deployment.claim, "lines": list(lines)}
         return (await self._connection.call("append", arguments))[0] == "appended"
+
+    async def saved(self, deployment: Deployment) -> None:
+        """The bucket holds the running claim's whole log: Redis need not for much longer."""
+        name = keys.log(self._connection.prefix, deployment.id, deployment.claim)
+        redis = cast(Any, self._connection.redis)
+        await self._connection.guard(redis.expire(name, SAVED_SECONDS))
 
     async def read(
         self, id_: str, claim: str, *, after: str = "0", limit: int = 1000

@@ -7,7 +7,10 @@ from typing import Any, Literal, cast
 import msgspec
 
 from bot.core.deployment import Push, Removal, Trigger, branch_slug, new_id, project_slugs
+from bot.core.errors import Rejected
 from bot.core.ledger.connection import Connection
+
+REUSED = "this Idempotency-Key came before with another request; choose a new one for each request"
 
 
 class Request(msgspec.Struct, frozen=True, kw_only=True):
@@ -23,6 +26,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     trigger: Literal[Trigger.MANUAL, Trigger.REDEPLOY] = Trigger.MANUAL
     redeploy_of: str = ""
     idempotency_key: str = ""
+    """`<key>:<fingerprint of the request>`; `""` for none."""
 
 
 class Answer(msgspec.Struct, frozen=True, kw_only=True):
@@ -33,7 +37,7 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
     newer push has overtaken. `unknown`: no such project.
     """
 
-    outcome: Literal["recorded", "repeated", "superseded", "removed", "late", "unknown"]
+    outcome: Literal["recorded", "repeated", "superseded", "removed", "late", "unknown", "reused"]
     deployment: str = ""
 
 
@@ -66,8 +70,11 @@ class Records:
         )
 
     async def request(self, request: Request) -> Answer:
-        """Records what a person asks for. A repeated `idempotency_key` gives the old id."""
-        return await self._answer(
+        """Records what a person asks for. A repeated `idempotency_key` gives the old id.
+
+        Raises `Rejected` (422 `idempotency_key_reused`) for one that came with another request.
+        """
+        found = await self._answer(
             "request",
             {
                 **_words(request),
@@ -75,6 +82,9 @@ class Records:
                 "slugs": project_slugs(request.repository) if request.repository else (),
             },
         )
+        if found.outcome == "reused":
+            raise Rejected(REUSED, code="idempotency_key_reused", http_status=422)
+        return found
 
     async def cancel(self, id_: str, *, reason: str = "") -> str:
         """Calls a deployment off: `cancelled` (at once), `stopping`, `ended` or `unknown`."""

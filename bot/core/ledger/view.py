@@ -134,6 +134,17 @@ class View:
         found, _ = await self.deployments(project=project, limit=1)
         return found[0] if found else None
 
+    async def commit(self, project: str, digits: str) -> str:
+        """The commit of a project's deployment that begins with these digits; `""`: none, or two.
+
+        Looks at the newest thousand.
+        """
+        index = keys.named(self._connection.prefix, f"deployments:{project}")
+        ids = await self._connection.guard(self._redis.zrange(index, 0, 999, desc=True))
+        records = await self._records(ids)
+        found = {each.commit for each in records if each and each.commit.startswith(digits)}
+        return found.pop() if len(found) == 1 else ""
+
     async def project(self, name: str) -> Project | None:
         """A project by its slug or by `owner/name`, or None."""
         slug = name

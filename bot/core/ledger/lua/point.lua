@@ -5,11 +5,8 @@
 -- {nothing_to_roll_back_to}.
 
 even_when_full()
-local once = args.key ~= '' and key('request:' .. args.key)
-if once then
-  local seen = redis.call('GET', once)
-  if seen then return cjson.decode(seen) end
-end
+local before = answered(args.key)
+if before then return before end
 
 local id = args.id or ''
 local slug = args.project or ''
@@ -49,5 +46,5 @@ redis.call('HSET', alias, 'project', slug, 'kind', 'production', 'seq', moves,
 say('alias:' .. slug)
 save('alias:' .. slug)
 local found = {'moved', slug, id, live, pinned}
-if once then redis.call('SET', once, cjson.encode(found), 'EX', DAY) end
+remember_answer(args.key, found)
 return found

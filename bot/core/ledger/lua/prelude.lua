@@ -273,6 +273,25 @@ local function note(delivery, event, outcome, rule, id)
   redis.call('EXPIRE', name, KEEP)
 end
 
+-- What a request with this Idempotency-Key (`key:fingerprint of its body`) was answered; nil when it
+-- is new. The same key with another body is a fault of the caller's.
+local function answered(once)
+  if once == '' then return nil end
+  local name, fingerprint = string.match(once, '^([^:]*):?(.*)$')
+  local seen = redis.call('GET', key('request:' .. name))
+  if not seen then return nil end
+  seen = cjson.decode(seen)
+  if seen.fingerprint ~= fingerprint then return {'reused', ''} end
+  return seen.answer
+end
+
+local function remember_answer(once, found)
+  if once == '' then return end
+  local name, fingerprint = string.match(once, '^([^:]*):?(.*)$')
+  redis.call('SET', key('request:' .. name),
+    cjson.encode({fingerprint = fingerprint, answer = found}), 'EX', DAY)
+end
+
 -- The project of a repository: by GitHub's id, which a rename keeps, else by name. Or nil.
 local function find_project(repository, repository_id)
   local slug = repository_id ~= '0' and redis.call('GET', key('repository:' .. repository_id))

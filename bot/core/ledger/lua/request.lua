@@ -1,13 +1,10 @@
 -- Records what a person asks for: a ref, or an old deployment's commit anew (rule 11).
 --
 -- args: id slugs repository project ref commit trigger redeploy_of idempotency_key
--- Answers {recorded | repeated | unknown, deployment id}.
+-- Answers {recorded | repeated | unknown | reused, deployment id}.
 
-local once = args.idempotency_key ~= '' and key('request:' .. args.idempotency_key)
-if once then
-  local seen = redis.call('GET', once)
-  if seen then return {'repeated', seen} end
-end
+local before = answered(args.idempotency_key)
+if before then return before end
 
 local slug
 if args.project ~= '' then
@@ -28,7 +25,7 @@ create(args.id, slug, {
   production = (ref == home or ref == 'HEAD') and '1' or '0',
   message = old.message or '', author = old.author or '',
 }, true)
-if once then redis.call('SET', once, args.id, 'EX', DAY) end
+remember_answer(args.idempotency_key, {'repeated', args.id})
 fill(slug)
 touch(args.id)
 return {'recorded', args.id}
