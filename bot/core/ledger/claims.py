@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import time
 from collections.abc import Awaitable
 from enum import StrEnum
 from typing import Any, cast
@@ -27,8 +28,9 @@ BACKOFF_SECONDS = 1.0
 BACKOFF_FACTOR = 3.0
 """With five attempts what is away may be so for some 40 seconds."""
 BACKOFF_CAP_SECONDS = 300.0
-ROOM_SECONDS = 15.0
-"""How long a deployment waits for room before it is tried again."""
+ROOM_SECONDS = 5.0
+"""So long a deployment that met no room waits at first, then a quarter of its age: a build that is
+done again and again in vain costs too."""
 
 
 class Verdict(StrEnum):
@@ -164,7 +166,8 @@ class Claims:
         attempts = max(deployment.fetch_attempts, deployment.build_attempts)
         delay = min(BACKOFF_CAP_SECONDS, BACKOFF_SECONDS * BACKOFF_FACTOR ** (attempts - 1))
         if isinstance(error, Full):
-            delay = ROOM_SECONDS
+            age = time.time() - deployment.received_at / 1000
+            delay = min(BACKOFF_CAP_SECONDS, max(ROOM_SECONDS, age / 4))
         answer = await self._connection.call(
             "retry",
             {
