@@ -39,7 +39,7 @@ class Intake:
             stack.push_async_callback(self._first_look, deployment)
             return now
         except Exception as raised:  # noqa: BLE001 - each one ends the claim, by whose fault it is
-            error = foreseen(raised, deployment)
+            error = foreseen(raised, deployment, directory=self.settings.data_dir)
         if not isinstance(error, Stopped):
             word = "Failed" if isinstance(error, BuildFailed) else "Error"
             await self._say(deployment, f"{word}: {error.message}")

@@ -53,7 +53,7 @@ class Worker:
             try:
                 built, published = await self._bring(deployment, lease, written, rooms)
             except Exception as raised:  # noqa: BLE001 - each one ends the claim, by whose fault
-                error = foreseen(raised, deployment)
+                error = foreseen(raised, deployment, directory=self.shop.settings.data_dir)
                 await written.say(_said(error))
                 if not isinstance(error, Stopped) or error.reason != "lost":
                     await self._save_log(deployment, written)

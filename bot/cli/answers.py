@@ -212,6 +212,20 @@ class Redelivered(msgspec.Struct, frozen=True, kw_only=True):
     why: str = ""
 
 
+class Restore(msgspec.Struct, frozen=True, kw_only=True):
+    """A restoration: what goes on, or what the last one led to."""
+
+    state: str
+    detail: str = ""
+    begun_at: str | None = None
+    ended_at: str | None = None
+    done: int = 0
+    of: int = 0
+    projects: int = 0
+    aliases: int = 0
+    deployments: int = 0
+
+
 def read(type_: type[T], answer: Any) -> T:
     """The answer as a record. Raises `Rejected` when it is something else."""
     try:

@@ -17,6 +17,7 @@ from bot.cli.here import doctor, login, up
 from bot.cli.looking import list_, logs, projects, queue, status
 from bot.cli.moving import cancel, promote, rollback, unpin
 from bot.cli.output import plain, put, put_json, say
+from bot.cli.restoring import restore
 from bot.cli.usage import Verb, Verbs, wrong_usage
 from bot.core.errors import PushlaneError
 
@@ -34,6 +35,7 @@ _GROUPS = {
     "Deployments": (deploy, redeploy, list_, status, logs, cancel, promote),
     "Projects": (projects, rollback, unpin),
     "Queue": (queue, deliveries, redeliver),
+    "Ledger": (restore,),
 }
 for _panel, _verbs in _GROUPS.items():
     for _verb in _verbs:

@@ -10,6 +10,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
+from http import HTTPStatus
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, ParamSpec, TypeVar
 
@@ -18,7 +19,7 @@ from boto3.s3.transfer import TransferConfig
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
-from bot.core.errors import Errored, SettingInvalid
+from bot.core.errors import Errored, Full, SettingInvalid
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -28,6 +29,10 @@ R = TypeVar("R")
 
 THREADS = 16
 _ABSENT = frozenset({"NoSuchKey", "404", "NotFound"})
+_FULL = frozenset(
+    {"QuotaExceeded", "InsufficientStorage", "XMinioStorageFull", "XMinioAdminBucketQuotaExceeded"}
+)
+"""Codes of a bucket that takes no more: of servers of one's own, since Amazon's knows no end."""
 _REFUSED = frozenset({"AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatch", "403"})
 _TRANSFER = TransferConfig(
     multipart_threshold=64_000_000, multipart_chunksize=16_000_000, max_concurrency=4
@@ -204,6 +209,9 @@ class Bucket:
         except ClientError as error:
             raise _translated(error, kwargs.get("Key")) from error
         except (BotoCoreError, boto3.exceptions.Boto3Error, OSError) as error:
+            if isinstance(error.__context__, ClientError):
+                # What uploads a file tells of S3's answer in words alone.
+                raise _translated(error.__context__, kwargs.get("Key")) from error
             raise Errored(f"S3 cannot be reached: {error}", code="bucket_unreachable") from error
 
 
@@ -232,6 +240,11 @@ def _translated(error: ClientError, name: object) -> Errored:
     code = str(error.response.get("Error", {}).get("Code", ""))
     if code in _ABSENT:
         return NotInBucket(str(name or "the object"))
+    status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode")
+    if code in _FULL or status == HTTPStatus.INSUFFICIENT_STORAGE:
+        return Full(
+            f"the bucket is full ({code}): raise its quota, or make room in it", code="bucket_full"
+        )
     if code in _REFUSED:
         return Errored(
             f"S3 refused the credentials ({code}): check AWS_ACCESS_KEY_ID and the bucket's policy",

@@ -17,7 +17,7 @@ is shared.
 | `…:refused-counts:<day>` | HASH code -> refused that day | 30 days | refuse |
 | `…:body:<sha256>` | STRING id | 30 days | record |
 | `…:request:<sha256>` | STRING id | 1 day | request (Idempotency-Key) |
-| `…:project:<slug>` | HASH | permanent | record, request, point |
+| `…:project:<slug>` | HASH | permanent | record, request, point, merge |
 | `…:projects` | ZSET slug -> created ms | permanent | record, request |
 | `…:repository:<id>`, `…:name:<owner/name>` | STRING slug | permanent | record, request |
 | `…:ref:<slug>:<ref>` | HASH commit, pushed_at, seq … | permanent | record, remove, advance |
@@ -39,6 +39,10 @@ is shared.
 | `…:report-pause` | STRING | GitHub's rate limit | later |
 | `…:posts-minute`, `…:posts-hour` | STRING statuses posted | a minute, an hour | told |
 | `…:sweep` | HASH misses | 1 day | sweep |
+| `…:epoch` | HASH id, tick: how far the ledger is | permanent | every verb, restore_end |
+| `…:unsaved` | ZSET thing -> due ms | empty when at rest | close, move, point …, saved |
+| `…:restoring` | HASH token, how far it is | 15 seconds | restore_begin, restore_go_on |
+| `…:restored` | HASH what the last restoration led to | permanent | restore_end |
 | `…:built:<minute>` | STRING builds that ended in it | 10 minutes | finish … cancel |
 """
 
@@ -74,6 +78,9 @@ PERMANENT: Final = (
     "alias:",
     "history:",
     "unreported",
+    "unsaved",
+    "epoch",
+    "restored",
 )
 """Keys (or their first part) that live without a TTL; all others must have one."""
 

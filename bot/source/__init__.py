@@ -231,7 +231,7 @@ class Sources:
 
     async def _discarded(self, error: MirrorBroken, origin: Origin) -> Errored:
         """Takes a damaged mirror away, and says so where nobody tries again at once."""
-        await self._shelf.discard(error.mirror)
+        await self._shelf.discard(error.mirror, why=str(error)[-300:])
         return Errored(
             f"the mirror of {origin.repository} was damaged; it is made anew", code="mirror_broken"
         )

@@ -7,7 +7,6 @@ import hashlib
 import io
 import json
 import os
-import tempfile
 import time
 from collections.abc import Awaitable, Coroutine, Generator, Mapping, Sequence
 from contextlib import nullcontext
@@ -118,8 +117,8 @@ class Archiver:
         if options.submodules:
             await self._add_submodules(plan)
         self._refuse_large(plan)
-        with tempfile.TemporaryDirectory(prefix="pushlane-git-") as folder:
-            size = await self._write(name, plan, Path(folder))
+        with self._shelf.workplace() as folder:
+            size = await self._write(name, plan, folder)
         files = sum(entry.kind == b"blob" for entry in top.entries)
         return Archive(name=name, bytes=size, files=files, notes=tuple(plan.notes))
 

@@ -46,9 +46,9 @@ class Processes:
         """Where the bot listens."""
         return f"http://127.0.0.1:{self.port}"
 
-    def start_bot(self) -> None:
-        """Starts `python -m bot`; `until_ready` waits for it."""
-        self.bot = self._start("bot")
+    def start_bot(self, *launcher: str) -> None:
+        """Starts `python -m bot`, by another program if need be; `until_ready` waits for it."""
+        self.bot = self._start("bot", *launcher)
 
     def start_worker(self) -> subprocess.Popen[bytes]:
         """Starts one more `python -m worker`."""
@@ -56,10 +56,10 @@ class Processes:
         self.workers.append(started)
         return started
 
-    def _start(self, module: str) -> subprocess.Popen[bytes]:
+    def _start(self, module: str, *launcher: str) -> subprocess.Popen[bytes]:
         with (self.directory / f"{module}.log").open("ab") as log:
             return subprocess.Popen(
-                [sys.executable, "-m", module],
+                [*launcher, sys.executable, "-m", module],
                 cwd=ROOT,
                 env=self.environ,
                 stdin=subprocess.DEVNULL,

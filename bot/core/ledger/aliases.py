@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable
-from typing import cast
-
 import msgspec
 
 from bot.core import keys
@@ -46,10 +43,14 @@ class Aliases:
 
     async def get(self, label: str) -> Alias | None:
         """The alias of a host label, or None."""
-        name = keys.alias(self._connection.prefix, label)
-        found = await self._connection.guard(
-            cast(Awaitable[dict[str, str]], self._connection.redis.hgetall(name))
-        )
+        prefix = self._connection.prefix
+        asked_at = self._connection.furthest
+        async with self._connection.redis.pipeline(transaction=False) as pipe:
+            # What is read before the epoch is of that epoch: a flushed Redis shows no site as gone.
+            pipe.hgetall(keys.alias(prefix, label))
+            pipe.hmget(keys.named(prefix, "epoch"), ["id", "tick"])
+            found, epoch = await self._connection.guard(pipe.execute())
+        self._connection.saw(*epoch, asked_at=asked_at)
         if not found:
             return None
         return msgspec.convert({"label": label, **found}, Alias, strict=False)

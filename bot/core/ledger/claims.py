@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import time
 from collections.abc import Awaitable
 from enum import StrEnum
 from typing import Any, cast
@@ -19,7 +20,7 @@ from bot.core.deployment import (
     deployment_label,
     new_claim,
 )
-from bot.core.errors import PushlaneError, Stopped
+from bot.core.errors import Full, PushlaneError, Stopped
 from bot.core.ledger.connection import WAIT_SECONDS, Connection
 from bot.core.ledger.view import to_deployment
 
@@ -27,6 +28,9 @@ BACKOFF_SECONDS = 1.0
 BACKOFF_FACTOR = 3.0
 """With five attempts what is away may be so for some 40 seconds."""
 BACKOFF_CAP_SECONDS = 300.0
+ROOM_SECONDS = 5.0
+"""So long a deployment that met no room waits at first, then a quarter of its age: a build that is
+done again and again in vain costs too."""
 
 
 class Verdict(StrEnum):
@@ -156,10 +160,14 @@ class Claims:
     async def retry(self, deployment: Deployment, error: PushlaneError) -> Deployment:
         """Puts it back for a later attempt, or ends it `errored` after the last one.
 
+        Where there is only no room (`Full`), it waits for as long as that lasts.
         Raises `Stopped("lost")` for a fenced claim.
         """
         attempts = max(deployment.fetch_attempts, deployment.build_attempts)
         delay = min(BACKOFF_CAP_SECONDS, BACKOFF_SECONDS * BACKOFF_FACTOR ** (attempts - 1))
+        if isinstance(error, Full):
+            age = time.time() - deployment.received_at / 1000
+            delay = min(BACKOFF_CAP_SECONDS, max(ROOM_SECONDS, age / 4))
         answer = await self._connection.call(
             "retry",
             {
@@ -168,6 +176,7 @@ class Claims:
                 "message": error.message[:500],
                 "delay": str(int(delay * 1000 * random.uniform(0.5, 1.5))),  # noqa: S311 - jitter
                 "max": str(self.max_attempts),
+                "counted": "" if isinstance(error, Full) else "1",
             },
         )
         if answer[0] == "lost":

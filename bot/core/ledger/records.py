@@ -89,8 +89,9 @@ class Records:
     What a delivery brought, and what it led to, is kept in the same call.
     """
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: Connection, *, require_durable: bool = False) -> None:
         self._connection = connection
+        self._require_durable = require_durable
 
     async def record(
         self, push: Push, payload: Payload = NO_PAYLOAD, *, compared: Compared | None = None
@@ -137,7 +138,7 @@ class Records:
             "id": new_id(),
             "slugs": project_slugs(request.repository) if request.repository else (),
         }
-        found = _answer(await self._connection.call("request", arguments))
+        found = _answer(await self._record("request", arguments))
         if found.outcome == "reused":
             raise Rejected(REUSED, code="idempotency_key_reused", http_status=422)
         return found
@@ -148,7 +149,14 @@ class Records:
 
     async def _deliver(self, verb: str, arguments: dict[str, Any], payload: Payload) -> list[str]:
         told = {"size": str(payload.size), "form": "1" if payload.form else "0"}
-        return await self._connection.call(verb, {**arguments, **told}, payload=payload.packed)
+        return await self._record(verb, {**arguments, **told}, payload=payload.packed)
+
+    async def _record(
+        self, verb: str, arguments: dict[str, Any], *, payload: bytes = b""
+    ) -> list[str]:
+        if self._require_durable:
+            await self._connection.ensure_durable()
+        return await self._connection.call(verb, arguments, payload=payload)
 
 
 def _answer(words: list[str]) -> Answer:

@@ -3,6 +3,7 @@
 -- args: id claim status from fields own_label branch_label
 -- Answers {finished, record…} or {lost}. Repeated by the same claim it answers the same.
 
+even_when_full()
 local id = args.id
 local record = read(id)
 if record.ended_claim == args.claim and args.claim ~= '' then return answer('finished', id) end

@@ -4,6 +4,7 @@
 -- Answers {moved, label, deployment, previous, pinned} or {not_found}, {not_ready},
 -- {nothing_to_roll_back_to}.
 
+even_when_full()
 local before = answered(args.key)
 if before then return before end
 
@@ -38,11 +39,12 @@ if status ~= 'ready' or not release or release == '' then return {'not_ready'} e
 
 -- Promoting the newest lets production follow pushes again.
 local pinned = (args.mode == 'unpin' or (args.mode == 'promote' and id == newest)) and '0' or '1'
-local moves = redis.call('HINCRBY', key('project:' .. slug), 'seq', 1)
-redis.call('HSET', alias, 'project', slug, 'kind', 'production', 'seq', text(moves),
+local moves = next_seq(slug)
+redis.call('HSET', alias, 'project', slug, 'kind', 'production', 'seq', moves,
   'deployment_seq', seq, 'deployment', id, 'release', release, 'pinned', pinned,
   'moved_at', text(now))
 say('alias:' .. slug)
+save('alias:' .. slug)
 local found = {'moved', slug, id, live, pinned}
 remember_answer(args.key, found)
 return found

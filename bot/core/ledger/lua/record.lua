@@ -80,7 +80,7 @@ if twin and was_found(twin) then
   return {'repeated', twin}
 end
 
-local seq = text(redis.call('HINCRBY', key('project:' .. slug), 'seq', 1))
+local seq = next_seq(slug)
 local production = args.ref == production_ref(slug)
 create(args.id, slug, {
   ref = args.ref, commit = args.after, before = args.before, seq = seq, trigger = 'push',
@@ -94,7 +94,7 @@ if late then
     redis.call('HSET', ref, 'before', args.before)
   end
   remember(args.id, 'superseded', 'a newer push of this branch came first')
-  close(args.id, 'superseded', {reason = 'a newer push of this branch came first'})
+  close(args.id, 'superseded', {reason = 'a newer push of this branch came first', late = '1'})
   return {'superseded', args.id}
 end
 remember(args.id, 'recorded', 'a new push of a branch')

@@ -42,22 +42,24 @@ if pushed_at and not caught_up then
   end
 end
 
-local seq = redis.call('HINCRBY', key('project:' .. slug), 'seq', 1)
+local seq = next_seq(slug)
 -- The push that we follow is late when it comes later; once it is known, another one to its
 -- commit makes the branch again.
-redis.call('HSET', ref, 'commit', '', 'pushed_at', args.pushed_at,
-  'before', commit == args.before and '' or args.before,
-  'seq', text(seq), 'deployment', '', 'deleted', '1', 'caught_up', caught_up and '1' or '0')
-know_head(slug, args.ref, NO_COMMIT, text(seq))
+local before = commit == args.before and '' or args.before
+redis.call('HSET', ref, 'commit', '', 'pushed_at', args.pushed_at, 'before', before,
+  'seq', seq, 'deployment', '', 'deleted', '1', 'caught_up', caught_up and '1' or '0')
+know_head(slug, args.ref, NO_COMMIT, seq)
 for _, id in ipairs(redis.call('ZRANGE', open_key(slug, args.ref), 0, -1)) do
   stop(id, 'cancelled', 'its branch was deleted')
 end
 
 local label = args.branch_slugs[text(string.len(slug))] .. '--' .. slug
 local alias = key('alias:' .. label)
-redis.call('HSET', alias, 'project', slug, 'kind', 'branch', 'seq', text(seq),
-  'deployment_seq', text(seq), 'deployment', '', 'release', '', 'pinned', '0',
-  'moved_at', text(now))
+-- What was deleted is said in the tombstone, for a restoration.
+redis.call('HSET', alias, 'project', slug, 'kind', 'branch', 'seq', seq,
+  'deployment_seq', seq, 'deployment', '', 'release', '', 'pinned', '0',
+  'moved_at', text(now), 'ref', args.ref, 'pushed_at', args.pushed_at, 'before', before)
 say('alias:' .. label)
+save('alias:' .. label)
 if not caught_up then note(args, 'push', 'removed', 'the branch was deleted', '') end
 return {'removed', ''}
