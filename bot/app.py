@@ -16,6 +16,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from bot import api, pages
+from bot.collector import GRACE_SECONDS, Collector
 from bot.core.bucket import Bucket
 from bot.core.errors import Errored
 from bot.core.github import GitHub
@@ -90,6 +91,11 @@ class Bot:
             github=self.github,
             settings=settings,
         )
+        self.collector = Collector(
+            self.ledger,
+            self.bucket,
+            delay_seconds=settings.build_timeout_seconds + GRACE_SECONDS,
+        )
         self.fetching: Loop = Intake(
             ledger=self.ledger,
             sources=self.sources,
@@ -112,7 +118,7 @@ class Bot:
         self.fetching.ending.set()
 
     def _starlette(self) -> ASGIApp:
-        front = api.Front(self.ledger, self.bucket, self.settings)
+        front = api.Front(self.ledger, self.bucket, self.settings, self.collector)
         return Starlette(
             routes=[
                 Receiver(self.ledger, self.settings).route,
@@ -140,6 +146,7 @@ class Bot:
                     ("gateway", self.gateway.follow()),
                     ("reporter", self.reporter.follow()),
                     ("sweep", self._sweep()),
+                    ("collector", self.collector.follow()),
                     ("look", self._look()),
                 )
             ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from starlette.routing import Mount
 
 from bot.api.access import Guard
+from bot.api.collecting import collecting
 from bot.api.deliveries import deliveries
 from bot.api.deployments import deployments
 from bot.api.front import Front
@@ -16,6 +17,6 @@ __all__ = ["Front", "mount"]
 
 def mount(front: Front) -> Mount:
     """Everything below /api/v1."""
-    rooms = (deployments, projects, queue, deliveries)
+    rooms = (deployments, projects, queue, deliveries, collecting)
     routes = [route for room in rooms for route in room(front)]
     return Mount("/api/v1", app=Guard(routes, token=front.settings.api_token))

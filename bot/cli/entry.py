@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from bot.cli.collecting import gc
 from bot.cli.deploying import deploy, redeploy
 from bot.cli.failures import ExitCode, exit_code
 from bot.cli.here import doctor, login, up
@@ -30,6 +31,7 @@ _GROUPS = {
     "Deployments": (deploy, redeploy, list_, status, logs, cancel, promote),
     "Projects": (projects, rollback, unpin),
     "Queue": (queue, deliveries),
+    "Storage": (gc,),
 }
 for _panel, _verbs in _GROUPS.items():
     for _verb in _verbs:

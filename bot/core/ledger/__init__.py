@@ -9,8 +9,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from bot.core.ledger.aliases import Alias, Aliases, Move
+from bot.core.ledger.census import Census, Trace
 from bot.core.ledger.changes import Changes, Listener
 from bot.core.ledger.claims import Claimed, Claims, Ending, Verdict
+from bot.core.ledger.collection import Collection
 from bot.core.ledger.connection import Connection, Durability
 from bot.core.ledger.logs import BuildLogs, LogLine
 from bot.core.ledger.records import Answer, Records, Request
@@ -22,9 +24,11 @@ __all__ = [
     "Aliases",
     "Answer",
     "BuildLogs",
+    "Census",
     "Changes",
     "Claimed",
     "Claims",
+    "Collection",
     "Connection",
     "Delivery",
     "Durability",
@@ -39,6 +43,7 @@ __all__ = [
     "Report",
     "Reports",
     "Request",
+    "Trace",
     "Verdict",
     "View",
     "open_ledger",
@@ -57,6 +62,7 @@ class Ledger:
     logs: BuildLogs
     view: View
     changes: Changes
+    collection: Collection
 
     async def aclose(self) -> None:
         """Closes every connection."""
@@ -77,4 +83,5 @@ def open_ledger(
         logs=BuildLogs(connection),
         view=View(connection),
         changes=Changes(connection),
+        collection=Collection(connection),
     )

@@ -337,6 +337,7 @@ local function move(label, slug, kind, id, seq, release)
   end
   redis.call('HSET', alias, 'project', slug, 'kind', kind, 'seq', moves, 'deployment_seq', seq,
     'deployment', id, 'release', release, 'pinned', '0', 'moved_at', text(now))
+  redis.call('PERSIST', alias)
   say('alias:' .. label)
   return 'moved'
 end

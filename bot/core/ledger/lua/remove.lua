@@ -45,6 +45,8 @@ local alias = key('alias:' .. label)
 redis.call('HSET', alias, 'project', slug, 'kind', 'branch', 'seq', text(seq),
   'deployment_seq', text(seq), 'deployment', '', 'release', '', 'pinned', '0',
   'moved_at', text(now))
+-- Until then it says why there is nothing; what could still end was asked to stop, and a stop wins.
+redis.call('EXPIRE', alias, KEEP)
 say('alias:' .. label)
 note(args, 'push', 'removed', 'the branch was deleted', '')
 return {'removed', ''}
