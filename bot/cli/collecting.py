@@ -43,7 +43,10 @@ def _put(found: Round) -> None:
     shares: list[dict[str, Share]] = [getattr(found, word) for word in _WORDS]
     kinds = dict.fromkeys(kind for each in shares for kind in each)
     rows = [[plain(kind), *(_words(each.get(kind)) for each in shares)] for kind in kinds]
-    put_table(("KIND", *(word.upper() for word in _WORDS)), rows)
+    if rows:
+        put_table(("KIND", *(word.upper() for word in _WORDS)), rows)
+    else:
+        say("nothing is stored yet")
     for word, each in zip(_WORDS, shares, strict=True):
         if word in ("condemned", "deleted"):
             for share in each.values():

@@ -55,11 +55,6 @@ class _Found:
     staying: list[str] = field(default_factory=list)
     """Of manifests only: what is kept, and what the ledger does not know."""
 
-    @property
-    def going(self) -> list[Entry]:
-        """What is deleted, now or later."""
-        return [*self.condemn, *self.waiting, *self.delete]
-
     def add(self, entry: Entry, known: Known) -> None:
         """Takes what is to go to where it belongs; what is too much stays for another round."""
         match known.condemned.get(entry.name):
@@ -196,7 +191,7 @@ class Round:
             for trace in known.traces.values()
             if trace.released and trace.id not in known.going
         }
-        going = [entry.name for entry in manifests.going]
+        going = [entry.name for entry in (*manifests.condemn, *manifests.delete)]
         owners = map(verdicts.owner_of, manifests.staying)
         return replace(
             known,

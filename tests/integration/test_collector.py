@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
-from bot.core import release
+from bot.core import keys, release
 from bot.core.deployment import Stage, Status, branch_label, deployment_label
 from bot.core.errors import Rejected
 from bot.core.ledger import Ending
@@ -194,3 +195,50 @@ async def test_a_pack_whose_deployment_is_forgotten_goes_with_the_last_that_name
     tally = await press.collect()
     assert pack not in await press.names("packs")
     assert tally.unknown == {}
+
+
+async def test_a_round_that_comes_by_itself_condemns_once_a_day_and_deletes_when_it_is_time(
+    press: Press,
+) -> None:
+    _, second = await press.pushed("one", "two")
+    collector, redis = press.collector(), redis_of(press.ledger)
+    collected = keys.named(press.ledger.connection.prefix, "collected")
+    assert await collector.collect_when_due() is None
+    await redis.hset(collected, "whole_at", 1)
+    tally = await collector.collect_when_due()
+    assert tally is not None
+    assert (tally.condemned["releases"].count, tally.deleted) == (1, {})
+    assert await collector.collect_when_due() is None
+
+    third = (await press.pushed("three"))[0]
+    await redis.hset(collected, "next_at", 1)
+    tally = await collector.collect_when_due()
+    assert tally is not None
+    assert (tally.condemned, tally.deleted["releases"].count) == ({}, 1)
+    assert await press.names("releases") == {second.release, third.release}
+    assert (await press.record(second.id)).condemned_at == 0
+    assert await press.condemned() == set()
+
+
+async def test_a_bucket_of_many_pages_is_looked_at_whole(press: Press) -> None:
+    held = await press.held(a_push("A"))
+    await press.ledger.claims.finish(held, Ending(status=Status.FAILED))
+    names = [release.log_name("7", held.id, f"{number:016x}") for number in range(1005)]
+    for at in range(0, len(names), 67):
+        puts = (press.bucket.put(name, b"", content_type="x/y") for name in names[at : at + 67])
+        await asyncio.gather(*puts)
+    tally = await press.collector().collect(dry_run=True)
+    assert tally.condemned["logs"].count == 1005
+    assert tally.condemned["logs"].names == names[:100]
+
+
+async def test_every_key_has_a_ttl_or_stands_on_the_list_of_permanent_ones(press: Press) -> None:
+    await press.pushed("one", "two")
+    await press.pushed("topic", branch="topic")
+    await press.ledger.records.remove(a_removal("topic", before="topic", at=10_000_000))
+    await press.collector().collect(dry_run=False)
+    redis, prefix = redis_of(press.ledger), press.ledger.connection.prefix
+    async for name in redis.scan_iter(f"{prefix}*"):
+        plain = name.removeprefix(keys.base(prefix)).removeprefix(prefix)
+        kept = plain.startswith("deployment:") and not await redis.hget(name, "condemned_at")
+        assert plain.startswith(keys.PERMANENT) or kept or await redis.ttl(name) > 0, name

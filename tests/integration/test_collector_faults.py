@@ -168,7 +168,7 @@ async def test_what_was_condemned_by_mistake_is_acquitted_however_long_it_is_due
 async def test_a_release_that_names_a_condemned_pack_is_published_anew(press: Press) -> None:
     first = (await press.pushed("a"))[0]
     held = await press.held(a_push("b"))
-    files = {"index.html": page("b"), "shared.css": SHARED}
+    files: dict[str, str | bytes] = {"index.html": page("b"), "shared.css": SHARED}
     built, published = await press.published(held, files)
     packs = await press.packs_of(first)
     assert packs < set(published.manifest.packs)
