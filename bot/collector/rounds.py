@@ -119,9 +119,9 @@ class Round:
             "sources": await self._list("sources", folders, verdicts.of_source, known),
             "logs": await self._list("logs", folders, verdicts.of_log, known),
         }
-        # All is condemned before anything is deleted: whose a pack is may be told only by the last
-        # manifest that names it.
-        for kind, each in found.items():
+        # And against it, packs are condemned before the manifests that name them: when the owner's
+        # record is long gone, only those tell whose a pack was.
+        for kind, each in reversed(found.items()):
             await self._acquit(each.acquit)
             await self._condemn(kind, each.condemn)
         for kind, each in found.items():
@@ -234,12 +234,14 @@ class Round:
             await self.collection.acquit(self.lease, names)
 
     async def _delete(self, kind: str, entries: Sequence[Entry]) -> None:
+        if self.tally.dry_run:
+            self.tally.add("deleted", kind, entries)
+            return
         for at in range(0, len(entries), _BATCH):
             batch = entries[at : at + _BATCH]
             for entry in batch:
                 await self._go_on(surely=True)
-                if not self.tally.dry_run:
-                    await self.bucket.delete(entry.name)
+                await self.bucket.delete(entry.name)
                 self.tally.add("deleted", kind, [entry])
             await self._acquit([entry.name for entry in batch])
 

@@ -22,6 +22,7 @@ LONGEST_RECORD_MS: Final = 31 * 86_400_000
 _NAME: Final = re.compile(
     r"[a-z]+/[^/]+/(d[0-9a-hjkmnp-tv-z]{16})-([0-9a-f]{16})\.(?:json|pack|log)"
 )
+_SOURCE: Final = re.compile(r"sources/[^/]+/[0-9a-f]{64}(?:-[0-9a-f]{16})?\.tar\.zst")
 
 
 class Verdict(StrEnum):
@@ -121,6 +122,8 @@ def of_log(entry: Entry, known: Known) -> Verdict:
 
 def of_source(entry: Entry, known: Known) -> Verdict:
     """A source stays while a deployment needs it, and for the retention's days after."""
+    if not _SOURCE.fullmatch(entry.name):
+        return Verdict.UNKNOWN
     young = entry.modified_at > min(known.recent, known.old)
     return Verdict.KEEP if young or entry.name in known.in_use else Verdict.REMOVE
 

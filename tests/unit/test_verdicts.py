@@ -153,7 +153,8 @@ def test_a_source_stays_while_it_is_needed_and_the_days_of_the_retention_after(
 )
 def test_what_bears_no_name_of_ours_is_left_alone(name: str) -> None:
     facts = known(a_trace(), going=True)
-    for judge in (verdicts.of_manifest, verdicts.of_pack, verdicts.of_log):
+    judges = (verdicts.of_manifest, verdicts.of_pack, verdicts.of_log, verdicts.of_source)
+    for judge in judges:
         assert judge(an_entry(name, hours_ago=10_000), facts) is Verdict.UNKNOWN
 
 
