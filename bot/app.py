@@ -16,6 +16,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from bot import api, pages
 from bot.catchup import CatchUp
+from bot.collector import GRACE_SECONDS, Collector
 from bot.core.bucket import Bucket
 from bot.core.errors import Errored
 from bot.core.github import GitHub
@@ -88,6 +89,11 @@ class Bot:
             github=self.github,
             settings=settings,
         )
+        self.collector = Collector(
+            self.ledger,
+            self.bucket,
+            delay_seconds=settings.build_timeout_seconds + GRACE_SECONDS,
+        )
         self.fetching: Loop = Intake(
             ledger=self.ledger,
             sources=self.sources,
@@ -117,11 +123,11 @@ class Bot:
         self.fetching.ending.set()
 
     def _starlette(self) -> ASGIApp:
-        front = api.Front(self.ledger, self.bucket, self.settings)
+        front = api.Front(self.ledger, self.bucket, self.settings, self.collector, self.keeper)
         return Starlette(
             routes=[
                 Receiver(self.ledger, self.settings, missed=self.catch_up.soon).route,
-                api.mount(front, keeper=self.keeper),
+                api.mount(front),
                 Route("/healthz", _alive, methods=["GET"]),
                 self.readiness.route,
                 *pages.routes(ledger=self.ledger, bucket=self.bucket, settings=self.settings),
@@ -148,6 +154,7 @@ class Bot:
                     ("keeper", self.keeper.follow()),
                     ("look", self.readiness.look()),
                     ("catch-up", self._catch_up()),
+                    ("collector", self.collector.follow()),
                 )
             ]
             loops = [

@@ -14,7 +14,7 @@ from bot.core.ledger import Ending, Ledger
 from bot.core.loop import Loop, conclude, foreseen, persistently
 from bot.core.settings import Settings
 from bot.core.sitefile import Sitefile
-from bot.source import Fetched, Options, Origin, Resolved, Sources
+from bot.source import Fetched, Options, Origin, Resolved, Sources, archive_name
 from bot.source.origin import TokenFor, no_token
 
 
@@ -68,7 +68,14 @@ class Intake:
             fetched = await lease.bound(
                 self.sources.fetch(origin, named.commit, ref=named.ref, depth=options.depth)
             )
-        archive = await lease.bound(self.sources.archive(fetched, options=options))
+        # Asked before the bucket is: what is condemned may be deleted after it was found there.
+        name = archive_name(origin.key, fetched.commit, options)
+        condemned = await self.ledger.collection.condemned([name])
+        archive = await lease.bound(
+            self.sources.archive(
+                fetched, options=options, anew=deployment.claim if condemned else ""
+            )
+        )
         await self._say(
             deployment,
             f"Fetched {named.commit[:7]} of {deployment.repository} in "

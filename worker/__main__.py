@@ -89,6 +89,7 @@ async def _live(settings: Settings, environment: Mapping[str, str]) -> bool:
             publisher=Publisher(
                 bucket,
                 ledger.aliases,
+                ledger.collection,
                 spool=spool,
                 limits=Limits(
                     megabytes=settings.build_output_mb, files=settings.build_output_files

@@ -9,7 +9,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from bot.api.front import answer, body_of
+from bot.api.front import Front, answer, body_of
 from bot.api.shapes import iso
 from bot.core.ledger.restores import Progress, State
 from bot.keeper import Keeper
@@ -39,8 +39,9 @@ class RestoreShape(msgspec.Struct, frozen=True, kw_only=True):
     deployments: int
 
 
-def restores(keeper: Keeper) -> list[Route]:
+def restores(front: Front) -> list[Route]:
     """The route /restore."""
+    keeper = front.keeper
 
     async def begin(request: Request) -> Response:
         asked = read_json(await body_of(request), Wanted)

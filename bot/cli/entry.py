@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 from typer.exceptions import TyperException
 
+from bot.cli.collecting import gc
 from bot.cli.delivered import deliveries, redeliver
 from bot.cli.deploying import deploy, redeploy
 from bot.cli.failures import ExitCode, exit_code
@@ -35,7 +36,7 @@ _GROUPS = {
     "Deployments": (deploy, redeploy, list_, status, logs, cancel, promote),
     "Projects": (projects, rollback, unpin),
     "Queue": (queue, deliveries, redeliver),
-    "Ledger": (restore,),
+    "Storage": (gc, restore),
 }
 for _panel, _verbs in _GROUPS.items():
     for _verb in _verbs:

@@ -8,7 +8,7 @@ is shared.
 |---|---|---|---|
 | `build-queue` | LIST of deployment ids | permanent | ring (normal priority) |
 | `…:high`, `…:fetch` | LIST of deployment ids | permanent | ring |
-| `…:deployment:<id>` | HASH | 30 days after its end | every verb |
+| `…:deployment:<id>` | HASH | 30 days after its end, or its release's | every verb |
 | `…:delivery:<guid>` | HASH | 30 days | record, remove, note |
 | `…:payload:<guid>` | STRING, at most 256 KB | 30 days | record, remove, note |
 | `…:deliveries` | ZSET guid -> noted ms | permanent, trimmed | record, remove, note |
@@ -31,13 +31,16 @@ is shared.
 | `…:rung` | ZSET id -> rung ms: has a doorbell in a list | empty when at rest | ring, claim |
 | `…:dead` | LIST of ids, newest first, at most 1,000 | permanent | finish |
 | `…:deployments`, `…:deployments:<slug>` | ZSET id -> recorded ms | permanent, trimmed | record |
-| `…:alias:<label>` | HASH | permanent | finish, point, remove |
+| `…:alias:<label>` | HASH | permanent; 30 days without a release | finish, point, remove … |
 | `…:history:<slug>` | ZSET id -> seq, ready in production | permanent, trimmed | finish |
 | `…:unreported` | ZSET `<slug>:<commit>` -> due ms | empty when at rest | every verb, told |
 | `…:report:<slug>:<commit>` | HASH deployment, seq, version, told … | 30 days | every verb, told |
 | `…:log:<id>:<claim>` | STREAM line | 7 days; 1 hour once the bucket has it | append |
 | `…:report-pause` | STRING | GitHub's rate limit | later |
 | `…:posts-minute`, `…:posts-hour` | STRING statuses posted | a minute, an hour | told |
+| `…:condemned` | ZSET object name -> due ms | until deleted | condemn, acquit |
+| `…:collector` | STRING lease | 2 minutes | collect, collected |
+| `…:collected` | HASH whole_at, next_at | permanent | collect, collected |
 | `…:sweep` | HASH misses | 1 day | sweep |
 | `…:epoch` | HASH id, tick: how far the ledger is | permanent | every verb, restore_end |
 | `…:unsaved` | ZSET thing -> due ms | empty when at rest | close, move, point …, saved |
@@ -81,6 +84,8 @@ PERMANENT: Final = (
     "unsaved",
     "epoch",
     "restored",
+    "condemned",
+    "collected",
 )
 """Keys (or their first part) that live without a TTL; all others must have one."""
 

@@ -22,8 +22,6 @@ _ASKED_AT_ONCE: Final = 500
 _MERGED_AT_ONCE: Final = 50
 _READ_AT_ONCE: Final = 8
 """Of the bucket's threads, which visitors need too."""
-_TRIMMED_MOST: Final = 2000
-"""Older versions that one restoration removes; the next one goes on."""
 
 
 async def restore(
@@ -35,10 +33,10 @@ async def restore(
     """Brings into the ledger whatever the bucket holds and the ledger lacks, or has older.
 
     Harmless in a ledger that is in use, and to repeat: each thing is merged by itself, and only if
-    it is news there. `tell` hears how far it is. Older versions in the bucket are removed.
+    it is news there. `tell` hears how far it is.
     Raises `Errored`, also (`saved_too_new`) for what a newer Pushlane saved.
     """
-    newest, older = _sorted(
+    newest = _newest(
         [name for folder in FOLDERS.values() for name in await bucket.list(f"{folder}/")]
     )
     wanted: list[tuple[str, int]] = []
@@ -66,19 +64,17 @@ async def restore(
                 )
         progress = msgspec.structs.replace(progress, done=progress.done + len(part))
         await tell(progress)
-    await _trim(bucket, older)
     return progress
 
 
-def _sorted(names: Sequence[str]) -> tuple[dict[str, int], list[str]]:
-    """The newest version of each thing, and the names of the older ones."""
+def _newest(names: Sequence[str]) -> dict[str, int]:
+    """The newest version of each thing."""
     newest: dict[str, int] = {}
     for name in names:
         if found := saved.of_name(name):
             what, version = found
             newest[what] = max(version, newest.get(what, 0))
-    older = [n for n in names if (found := saved.of_name(n)) and found[1] < newest[found[0]]]
-    return newest, older
+    return newest
 
 
 async def _read(bucket: Bucket, things: Sequence[tuple[str, int]]) -> list[Saved]:
@@ -101,20 +97,6 @@ async def _read(bucket: Bucket, things: Sequence[tuple[str, int]]) -> list[Saved
 
     found = await asyncio.gather(*(read(*each) for each in things))
     return [thing for thing in found if thing is not None]
-
-
-async def _trim(bucket: Bucket, names: Sequence[str]) -> None:
-    """Removes older versions; what fails is left to the next time."""
-    few = asyncio.Semaphore(_READ_AT_ONCE)
-
-    async def remove(name: str) -> None:
-        async with few:
-            await bucket.delete(name)
-
-    found = await asyncio.gather(*map(remove, names[:_TRIMMED_MOST]), return_exceptions=True)
-    for error in found:
-        if isinstance(error, BaseException) and not isinstance(error, Errored):
-            raise error
 
 
 def _further(progress: Progress, kind: str, merged: int) -> Progress:

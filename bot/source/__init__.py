@@ -12,13 +12,23 @@ from typing import Final
 from bot.core.bucket import Bucket
 from bot.core.errors import BuildFailed, Errored
 from bot.source.archive import Archive, Archiver, Options
+from bot.source.archive import name_of as archive_name
 from bot.source.command import Commands
 from bot.source.mirror import Mirrors, Resolved, empty
 from bot.source.origin import COMMIT, MirrorBroken, NotThere, Origin, no_token, unreachable
 from bot.source.reading import Commit, contents, output
 from bot.source.shelf import Shelf
 
-__all__ = ["Archive", "Fetched", "Options", "Origin", "Resolved", "Sources", "no_token"]
+__all__ = [
+    "Archive",
+    "Fetched",
+    "Options",
+    "Origin",
+    "Resolved",
+    "Sources",
+    "archive_name",
+    "no_token",
+]
 
 _PAUSES: Final = (0.25, 0.5, 1.0, 2.0, 4.0, 8.0)
 """Seconds between attempts while GitHub does not serve a commit that it has just announced."""
@@ -155,19 +165,22 @@ class Sources:
                 )
         return found
 
-    async def archive(self, fetched: Fetched, *, options: Options | None = None) -> Archive:
+    async def archive(
+        self, fetched: Fetched, *, options: Options | None = None, anew: str = ""
+    ) -> Archive:
         """Streams the commit's tree into the bucket as one `tar.zst`, unless it is there already.
 
-        `options` say the depth that was fetched. Raises `BuildFailed` (`source_too_large`,
-        `submodule_refused`, and what `fetch` raises for a submodule) or `Errored`. Nothing is left
-        in the bucket then.
+        `options` say the depth that was fetched. With a claim's id in `anew` it gets a name of that
+        claim's own, for when what bears the common one (`archive_name`) is condemned. Raises
+        `BuildFailed` (`source_too_large`, `submodule_refused`, and what `fetch` raises for a
+        submodule) or `Errored`. Nothing is left in the bucket then.
         """
         options = options or Options(depth=fetched.depth)
         if options.depth != fetched.depth:
             raise ValueError(f"depth {fetched.depth} was fetched, not {options.depth}")
         for last in (False, True):
             try:
-                return await self._archiver.archive(fetched, options)
+                return await self._archiver.archive(fetched, options, anew=anew)
             except MirrorBroken as error:
                 broken = await self._discarded(error, fetched.origin)
                 if last:

@@ -11,6 +11,7 @@ import pytest
 from starlette.applications import Starlette
 
 from bot import api
+from bot.collector import Collector
 from bot.core import settings as all_settings
 from bot.core.bucket import Bucket
 from bot.problems import HANDLERS
@@ -37,8 +38,9 @@ RESTORED = {
 async def asked(own: Kept) -> AsyncIterator[httpx2.AsyncClient]:
     """A client of the API of the bot whose keeper this is."""
     settings = all_settings.load({"PUSHLANE_API_TOKEN": TOKEN, "PUSHLANE_DATA_DIR": "/nowhere"})
-    front = api.Front(own.ledger, own.bucket, settings)
-    app = Starlette(routes=[api.mount(front, keeper=own.keeper)], exception_handlers=HANDLERS)
+    collector = Collector(own.ledger, own.bucket, delay_seconds=60)
+    front = api.Front(own.ledger, own.bucket, settings, collector, own.keeper)
+    app = Starlette(routes=[api.mount(front)], exception_handlers=HANDLERS)
     async with httpx2.AsyncClient(
         transport=httpx2.ASGITransport(app),
         base_url="http://pushlane.test/api/v1",

@@ -363,21 +363,6 @@ class TestAsked:
         move = await ledger.aliases.rollback("site", to=first.id)
         assert move.deployment == first.id
 
-    async def test_versions_that_newer_ones_have_replaced_are_removed(self, own: Kept) -> None:
-        for name in "ABC":
-            await built(own.ledger, await own.ledger.records.record(a_push(name)))
-            await own.saved()
-        assert len(await own.bucket.list("aliases/site/")) == 3
-        await own.keeper.restore(force=True)
-
-        async def trimmed() -> bool:
-            return len(await own.bucket.list("aliases/site/")) == 1
-
-        await until(trimmed)
-        alias = await own.ledger.aliases.get("site")
-        assert alias
-        assert await own.bucket.list("aliases/site/") == [f"aliases/site/{alias.seq}.json"]
-
 
 def _fields(record: Deployment) -> dict[str, object]:
     return asdict(record)

@@ -115,7 +115,6 @@ class TestBucketFull:
             file.write_bytes(b"2")
             for write in (
                 bucket.put("after", b"2", content_type="text/plain"),
-                bucket.put_file("after", file, content_type="text/plain"),
                 bucket.put_stream("after", file.open("rb"), content_type="text/plain"),
             ):
                 with pytest.raises(Full) as raised:

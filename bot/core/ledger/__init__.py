@@ -9,8 +9,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from bot.core.ledger.aliases import Alias, Aliases, Move
+from bot.core.ledger.census import Census, Trace
 from bot.core.ledger.changes import Changes, Listener
 from bot.core.ledger.claims import Claimed, Claims, Ending, Verdict
+from bot.core.ledger.collection import Collection
 from bot.core.ledger.connection import (
     DURABLE_SETTINGS,
     PASSING,
@@ -36,9 +38,11 @@ __all__ = [
     "Aliases",
     "Answer",
     "BuildLogs",
+    "Census",
     "Changes",
     "Claimed",
     "Claims",
+    "Collection",
     "Compared",
     "Connection",
     "Delivery",
@@ -62,6 +66,7 @@ __all__ = [
     "Restores",
     "Rounds",
     "Saves",
+    "Trace",
     "Verdict",
     "View",
     "open_ledger",
@@ -84,6 +89,7 @@ class Ledger:
     refusals: Refusals
     view: View
     changes: Changes
+    collection: Collection
 
     async def aclose(self) -> None:
         """Closes every connection."""
@@ -119,4 +125,5 @@ def open_ledger(
         refusals=Refusals(connection),
         view=View(connection),
         changes=Changes(connection),
+        collection=Collection(connection),
     )

@@ -20,7 +20,7 @@ from bot.core.deployment import (
     deployment_label,
     new_claim,
 )
-from bot.core.errors import Full, PushlaneError, Stopped
+from bot.core.errors import Errored, Full, PushlaneError, Stopped
 from bot.core.ledger.connection import WAIT_SECONDS, Connection
 from bot.core.ledger.view import to_deployment
 
@@ -57,6 +57,8 @@ class Ending(msgspec.Struct, frozen=True, kw_only=True):
 
     status: Status
     release: str = ""
+    packs: tuple[str, ...] = ()
+    """The objects that the release's manifest names."""
     files: int = 0
     bytes: int = 0
     framework: str = ""
@@ -136,10 +138,11 @@ class Claims:
     async def finish(self, deployment: Deployment, ending: Ending) -> Deployment:
         """Ends it. A stop request wins over `ending`. Repeated by the same claim it succeeds.
 
-        A ready one moves its aliases, only forward. Raises `Stopped("lost")` for a fenced claim.
+        A ready one moves its aliases, only forward. Raises `Stopped("lost")` for a fenced claim,
+        and `Errored` (code `pack_condemned`) for a release that is to be published anew.
         """
         fields = msgspec.structs.asdict(ending)
-        status = fields.pop("status")
+        status, packs = fields.pop("status"), fields.pop("packs")
         answer = await self._connection.call(
             "finish",
             {
@@ -147,6 +150,7 @@ class Claims:
                 "status": status.value,
                 "from": sorted(TRANSITIONS[status]),
                 "fields": {name: str(v) for name, v in fields.items() if v},
+                "packs": packs,
                 "own_label": deployment_label(deployment.id, deployment.project),
                 "branch_label": branch_label(deployment.branch, deployment.project)
                 if deployment.ref.startswith("refs/heads/")
@@ -155,6 +159,8 @@ class Claims:
         )
         if answer[0] == "lost":
             raise Stopped("lost")
+        if answer[0] == "condemned":
+            raise Errored("a pack that it names was given up meanwhile", code="pack_condemned")
         return to_deployment(answer[1:])
 
     async def retry(self, deployment: Deployment, error: PushlaneError) -> Deployment:

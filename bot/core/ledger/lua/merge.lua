@@ -20,11 +20,21 @@ local function write(name, fields)
   for field, value in pairs(fields) do redis.call('HSET', name, field, value) end
 end
 
--- An ended record lasts as it would have: a ready one, and the newest of its ref, for ever.
+-- How long an ended record lasts from now, in ms, but for the newest of its ref: a release that is
+-- kept for ever (nil), all else for its time since it ended or was given up.
+local function left_of(status, ended_at, condemned_at)
+  condemned_at = tonumber(condemned_at or '0')
+  if status == 'ready' and condemned_at == 0 then return nil end
+  return math.max(tonumber(ended_at), condemned_at) + KEEP * 1000 - now
+end
+
+-- An ended record lasts as it would have.
 local function fade(id)
-  local status, ended_at = unpack(redis.call('HMGET', record_key(id), 'status', 'ended_at'))
-  if not status or status == 'ready' or STAGES[status] then return end
-  local left = tonumber(ended_at) + KEEP * 1000 - now
+  local status, ended_at, condemned_at =
+    unpack(redis.call('HMGET', record_key(id), 'status', 'ended_at', 'condemned_at'))
+  if not status or STAGES[status] then return end
+  local left = left_of(status, ended_at, condemned_at)
+  if not left then return end
   if left > 0 then
     redis.call('PEXPIRE', record_key(id), text(left))
   else
@@ -68,6 +78,12 @@ local function merge_alias(label, version, fields)
   raise(fields.project, version)
   if tonumber(version_of('alias:' .. label)) >= tonumber(version) then return 'known' end
   write(key('alias:' .. label), fields)
+  -- A tombstone lasts for its time; whoever comes back stays.
+  if fields.deployment == '' then
+    redis.call('EXPIRE', key('alias:' .. label), KEEP)
+  else
+    redis.call('PERSIST', key('alias:' .. label))
+  end
   if fields.ref and fields.deployment == '' then merge_removal(fields) end
   say('alias:' .. label)
   return 'merged'
@@ -103,14 +119,19 @@ end
 
 local function merge_deployment(id, version, record)
   local here = read(id)
-  if here.status and not STAGES[here.status] then return 'known' end
+  -- What has ended changes once more when its release is given up.
+  local same = (here.condemned_at or '') == (record.condemned_at or '')
+  if here.status and not STAGES[here.status]
+    and (same or tonumber(here.version) >= tonumber(version)) then
+    return 'known'
+  end
   local slug, history = record.project, record.history
   record.history = nil
-  local lasts = record.status == 'ready' or tonumber(record.ended_at) + KEEP * 1000 > now
+  local left = left_of(record.status, record.ended_at, record.condemned_at)
   raise(slug, record.seq)
   -- In a ledger that has come back older it waits or is being worked on still.
-  if here.status then withdraw(id, here) end
-  if not merge_ref(id, record) and not lasts then return 'expired' end
+  if STAGES[here.status or ''] then withdraw(id, here) end
+  if not merge_ref(id, record) and left and left <= 0 then return 'expired' end
 
   redis.call('DEL', record_key(id))
   write(record_key(id), record)
@@ -119,7 +140,12 @@ local function merge_deployment(id, version, record)
   if history then redis.call('ZADD', key('history:' .. slug), record.seq, id) end
   if record.status == 'ready' then
     local own = 'alias:' .. id .. '--' .. slug
-    if redis.call('EXISTS', key(own)) == 0 then
+    if left then
+      -- Its release is given up, and may be deleted already: its host must not name it.
+      redis.call('ZREM', key('history:' .. slug), id)
+      redis.call('DEL', key(own))
+      say(own)
+    elseif redis.call('EXISTS', key(own)) == 0 then
       write(key(own), {project = slug, kind = 'deployment', seq = record.seq,
         deployment_seq = record.seq, deployment = id, release = record.release, pinned = '0',
         moved_at = record.ended_at})
@@ -137,7 +163,7 @@ local function merge_deployment(id, version, record)
   else
     say('deployment:' .. id)
   end
-  if here.status then fill(slug) end
+  if STAGES[here.status or ''] then fill(slug) end
   return 'merged'
 end
 

@@ -460,6 +460,7 @@ local function move(label, slug, kind, id, seq, release)
   if tonumber(moves or '0') >= tonumber(seq) then moves = next_seq(slug) else moves = seq end
   redis.call('HSET', alias, 'project', slug, 'kind', kind, 'seq', moves, 'deployment_seq', seq,
     'deployment', id, 'release', release, 'pinned', '0', 'moved_at', text(now))
+  redis.call('PERSIST', alias)
   say('alias:' .. label)
   -- A deployment's own host follows from its record.
   if kind ~= 'deployment' then save('alias:' .. label) end

@@ -59,6 +59,8 @@ local alias = key('alias:' .. label)
 redis.call('HSET', alias, 'project', slug, 'kind', 'branch', 'seq', seq,
   'deployment_seq', seq, 'deployment', '', 'release', '', 'pinned', '0',
   'moved_at', text(now), 'ref', args.ref, 'pushed_at', args.pushed_at, 'before', before)
+-- Until then it says why there is nothing; what could still end was asked to stop, and a stop wins.
+redis.call('EXPIRE', alias, KEEP)
 say('alias:' .. label)
 save('alias:' .. label)
 if not caught_up then note(args, 'push', 'removed', 'the branch was deleted', '') end

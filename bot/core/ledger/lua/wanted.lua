@@ -9,9 +9,8 @@ for place, each in ipairs(args.things) do
   local id = string.match(what, '^deployment:(.*)$')
   local lacks
   if id then
-    -- What has ended does not change any more.
     local status = get(id, 'status')
-    lacks = status == '' or STAGES[status] ~= nil
+    lacks = status == '' or STAGES[status] ~= nil or tonumber(version_of(what)) < tonumber(version)
   else
     lacks = tonumber(version_of(what)) < tonumber(version)
   end
