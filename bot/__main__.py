@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import sys
 from types import FrameType
 
@@ -27,9 +28,13 @@ class _Server(uvicorn.Server):
         self._bot = bot
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """A signal came."""
+        """A signal came.
+
+        Uvicorn's own way would raise it again at the end, and so not end with exit code 0.
+        """
         self._bot.end()
-        super().handle_exit(sig, frame)
+        self.force_exit = self.should_exit and sig == signal.SIGINT
+        self.should_exit = True
 
 
 def main() -> None:

@@ -161,3 +161,11 @@ async def test_a_worker_told_to_end_gives_its_build_back_and_no_attempt_is_lost(
     house.start_worker()
     record = await house.ready(id_)
     assert record["attempts"]["build"] == 1
+
+
+async def test_a_bot_told_to_end_ends_with_exit_code_zero(own_house: House) -> None:
+    own_house.start_bot()
+    await own_house.until_ready()
+    assert own_house.bot
+    own_house.bot.terminate()
+    assert await asyncio.to_thread(own_house.bot.wait, 10) == 0, own_house.log("bot")

@@ -41,6 +41,16 @@ def _script(verb: str) -> tuple[str, str]:
     return text, hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()
 
 
+def _says_closed(error: RuntimeError) -> bool:
+    """Whether it is uvloop's word for a connection that was reset while redis-py was sending."""
+    return "the handler is closed" in str(error)
+
+
+def _unreachable(error: Exception) -> Errored:
+    words = str(error) or type(error).__name__
+    return Errored(f"Redis cannot be reached: {words}", code="redis_unreachable")
+
+
 class Connection:
     """One Redis, by two pools: one for calls that answer at once, one for those that wait."""
 
@@ -120,10 +130,11 @@ class Connection:
         except ResponseError as error:
             raise Errored(f"Redis refused: {error}", code="redis_refused") from error
         except (RedisError, OSError, TimeoutError) as error:
-            raise Errored(
-                f"Redis cannot be reached: {error or type(error).__name__}",
-                code="redis_unreachable",
-            ) from error
+            raise _unreachable(error) from error
+        except RuntimeError as error:
+            if not _says_closed(error):
+                raise
+            raise _unreachable(error) from error
 
     async def durability(self) -> Durability:
         """Whether the server's own settings may lose acknowledged writes; see safety.md §4."""
