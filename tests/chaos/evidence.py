@@ -87,8 +87,8 @@ class Sighting:
     ends: list[tuple[str, str, str]] = field(default_factory=list)
     """Each different (status, ended_at, ended_claim) of an end."""
     attempts: tuple[int, int] = (0, 0)
-    falls: list[str] = field(default_factory=list)
-    """Each time that a counter of attempts was less than before."""
+    falls: list[tuple[float, str]] = field(default_factory=list)
+    """When, and how, a counter of attempts became less than before."""
     left_end: list[str] = field(default_factory=list)
     """Each status that was seen after an end."""
 
@@ -141,6 +141,7 @@ class Probe:
     """This very process has shown the page before."""
     excused: bool
     """The bot was ending or frozen, or could not read the bucket just then."""
+    redis_away: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,6 +215,8 @@ class Evidence:
     lives: Mapping[str, tuple[tuple[float, float], ...]] = field(default_factory=dict)
     """When the processes of each slot began and ended."""
     ended: tuple[Ended, ...] = ()
+    terms: tuple[float, ...] = ()
+    """When a process was told to end."""
     stops: tuple[Stop, ...] = ()
     returns: tuple[Return, ...] = ()
     probes: tuple[Probe, ...] = ()

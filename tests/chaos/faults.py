@@ -144,10 +144,10 @@ class Faults:
                 back = await self.watch.until_back("silence", BACK_FROM_SILENCE_SECONDS)
                 self.returns.append(back)
             case "partition":
-                name = sorted(links)[int(fault.pick * len(links))]
-                with weather.spell("partition", name):
-                    await links[name].silence(LEASE_SECONDS + fault.seconds)
-                self.counts["partitions"] += 1
+                if slot := await self._one_up(self.fleet.slots, fault.pick):
+                    with weather.spell("partition", slot.name):
+                        await links[slot.name].silence(LEASE_SECONDS + fault.seconds)
+                    self.counts["partitions"] += 1
             case "slow":
                 await _all(links.values(), lambda link: link.slow(fault.seconds, latency=0.2))
                 self.counts["redis_slow"] += 1

@@ -90,6 +90,7 @@ async def gather(
             for slot in fleet.slots
         },
         ended=tuple(_ended(fleet)),
+        terms=tuple(life.told_at for slot in fleet.slots for life in slot.lives if life.told_at),
         stops=tuple(watch.stopped),
         returns=tuple(faults.returns),
         probes=tuple(watch.probes),

@@ -32,9 +32,9 @@ WORKER_KILL, REDIS_KILL, WORKER_FREEZE, BOT_KILL, BOT_FREEZE = 2.4, 22.0, 7.5, 2
 WORKER_TERM, BOT_TERM, REDIS_FAULT, S3_FAULT, GITHUB_FAULT = 30.0, 100.0, 11.0, 2.0, 1.6
 FRONT_FAULT, WISH, REAL_PUSH, POISON, UNFETCHABLE_PUSH = 15.0, 1.7, 5.0, 75.0, 70.0
 
-QUIET_BOTS: Final = 22.0
-"""No bot is killed in the last so many seconds: a reporter's lease outlives it by a minute, and no
-longer than that may the storm take to settle."""
+QUIET: Final = 12.0
+"""No bot and no Redis is killed or cut off in the last so many seconds: a report whose reporter is
+gone is leased for a minute still, and no longer than that may the storm take to settle."""
 QUIET_POISON: Final = 20.0
 """And no poison is pushed: it needs all its attempts."""
 
@@ -236,10 +236,10 @@ def _others(random: Random, seconds: float) -> Iterator[Planned]:
         ("worker kill", WORKER_KILL, seconds),
         ("worker freeze", WORKER_FREEZE, seconds),
         ("worker term", WORKER_TERM, seconds),
-        ("bot kill", BOT_KILL, seconds - QUIET_BOTS),
-        ("bot freeze", BOT_FREEZE, seconds - QUIET_BOTS),
-        ("bot term", BOT_TERM, seconds - QUIET_BOTS),
-        ("redis kill", REDIS_KILL, seconds),
+        ("bot kill", BOT_KILL, seconds - QUIET),
+        ("bot freeze", BOT_FREEZE, seconds - QUIET),
+        ("bot term", BOT_TERM, seconds - QUIET),
+        ("redis kill", REDIS_KILL, seconds - QUIET),
     ):
         for at in _times(random, mean, until, first=min(3.0, seconds / 10)):
             yield Planned(
@@ -248,19 +248,22 @@ def _others(random: Random, seconds: float) -> Iterator[Planned]:
     yield from _on_links(random, seconds)
 
 
+_LINKS: Final = (
+    ("redis", REDIS_FAULT, "silence reset cut slow partition"),
+    ("s3", S3_FAULT, "refuse refuse cut reset slow silence away"),
+    ("github", GITHUB_FAULT, "refuse refuse cut reset slow silence limit after"),
+    ("front", FRONT_FAULT, "cut reset slow"),
+)
+
+
 def _on_links(random: Random, seconds: float) -> Iterator[Planned]:
-    for where, mean, kinds in (
-        ("redis", REDIS_FAULT, ("silence", "reset", "cut", "slow", "partition")),
-        ("s3", S3_FAULT, ("refuse", "refuse", "cut", "reset", "slow", "silence", "away")),
-        ("github", GITHUB_FAULT, ("refuse", "refuse", "cut", "reset", "slow", "silence", "limit",
-                                  "after")),
-        ("front", FRONT_FAULT, ("cut", "reset", "slow")),
-    ):  # fmt: skip
-        for at in _times(random, mean, seconds, first=min(2.0, seconds / 10)):
+    for where, mean, kinds in _LINKS:
+        until = seconds - QUIET if where == "redis" else seconds
+        for at in _times(random, mean, until, first=min(2.0, seconds / 10)):
             yield Planned(
                 at,
                 Fault(
-                    what=f"{where} {random.choice(kinds)}",
+                    what=f"{where} {random.choice(kinds.split())}",
                     pick=random.random(),
                     times=random.choice((1, 1, 2, 3)),
                     seconds=random.uniform(0.5, 3.0),

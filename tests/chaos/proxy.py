@@ -39,6 +39,15 @@ class Exchange:
     answered_at: float = 0.0
     retry_after: int = 0
 
+    def note(self, piece: bytes) -> None:
+        """Takes from the beginning of the answer what it says."""
+        found = _ANSWER.match(piece)
+        if found is None or found[1] == b"100":
+            return
+        self.status, self.answered_at = int(found[1]), time.time()
+        if after := _RETRY_AFTER.search(piece):
+            self.retry_after = int(after[1])
+
 
 class Proxy:
     """Listens on a port of its own; each connection goes on to the first target that accepts.
@@ -175,15 +184,6 @@ class Proxy:
         self._note(1.0)
         return self._cuts.pop(0)
 
-    def note_answer(self, exchange: Exchange | None, piece: bytes) -> None:
-        """Notes the head of an answer beside its request."""
-        found = _ANSWER.match(piece)
-        if exchange is None or found is None or found[1] == b"100":
-            return
-        exchange.status, exchange.answered_at = int(found[1]), time.time()
-        if after := _RETRY_AFTER.search(piece):
-            exchange.retry_after = int(after[1])
-
 
 class _Passage:
     """One connection, from the client to the server and back."""
@@ -247,7 +247,8 @@ class _Passage:
                         await self._here[1].drain()
                         self.abort()
                         return
-                    self._proxy.note_answer(self._exchange, piece)
+                    if self._exchange is not None:
+                        self._exchange.note(piece)
                 self._here[1].write(piece)
                 await self._here[1].drain()
 

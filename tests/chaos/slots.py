@@ -38,6 +38,9 @@ class Life:
     ended_by: str = ""
     """`kill`, `term`, or empty for one that ended without being asked."""
     asked_at: float = 0.0
+    """When it was last killed or told to end."""
+    told_at: float = 0.0
+    """When it was told to end (SIGTERM)."""
 
     @property
     def name(self) -> str:
@@ -124,6 +127,8 @@ class Slot:
         life.ended_by, life.asked_at = life.ended_by or how, time.time()
         if how == "kill":
             life.ended_by = how
+        else:
+            life.told_at = life.asked_at
         with suppress(ProcessLookupError):
             os.kill(self.process.pid, number)
             os.kill(self.process.pid, signal.SIGCONT)

@@ -19,6 +19,7 @@ from tests.chaos.faults import Faults
 from tests.chaos.fleet import Fleet, set_sail
 from tests.chaos.gather import gather
 from tests.chaos.invariants import violations
+from tests.chaos.measured import figures
 from tests.chaos.plan import (
     EVENTS,
     Fault,
@@ -46,7 +47,7 @@ _EMPTY: Final = ("waiting", "active", "delayed", "unreported")
 class Outcome:
     """What came of it."""
 
-    counts: dict[str, int]
+    counts: dict[str, float]
     seconds: float
     settle_seconds: float
     evidence: Evidence
@@ -208,7 +209,7 @@ async def storm(
             fleet, world, watch, found.wishes, found.faults, settle_seconds=settle_seconds
         )
         return Outcome(
-            counts=dict(found.counts()),
+            counts={**found.counts(), **figures(evidence)},
             seconds=seconds,
             settle_seconds=settle_seconds,
             evidence=evidence,

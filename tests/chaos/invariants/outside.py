@@ -83,7 +83,7 @@ def _out_of_order(evidence: Evidence, statuses: list[Told]) -> Iterator[Violatio
         record: Hash = evidence.records.get(id_, {})
         now = (int(record.get("seq", "-1")), status.state != "pending")
         if now < place:
-            what = "GitHub was told something older after something newer"
+            what = "GitHub was told an older state after a newer one"
             yield Violation("I13", what, (id_,), f"{[each.description for each in statuses]}")
         place = max(place, now)
 
