@@ -13,6 +13,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from tests.chaos import failpoints, killing
 from tests.chaos.storm import Outcome, storm
 
 
@@ -23,7 +24,16 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--bots", type=int, default=2)
     parser.add_argument("--seed", type=int, default=1, help="the same plan for the same seed")
     parser.add_argument("--json", action="store_true", help="one JSON object last on stdout")
-    parser.add_argument("--keep-going", action="store_true", help="keep logs and data; say where")
+    parser.add_argument(
+        "--keep-going", action="store_true", help="do not end at the first violation that is seen"
+    )
+    parser.add_argument("--keep", action="store_true", help="leave logs and stores, and say where")
+    parser.add_argument(
+        "--mutant", default="", help="let the storm meet a protocol without one of its rules"
+    )
+    tables = parser.add_mutually_exclusive_group()
+    tables.add_argument("--failpoints", action="store_true", help="a crash at each named point")
+    tables.add_argument("--mutants", action="store_true", help="which test sees which mutant")
     return parser.parse_args()
 
 
@@ -41,36 +51,44 @@ def told(outcome: Outcome) -> dict[str, Any]:
     }
 
 
-def main() -> int:
+async def _storm(arguments: argparse.Namespace) -> int:
     """1 when an invariant does not hold."""
-    arguments = _arguments()
     directory = Path(tempfile.mkdtemp(prefix="pushlane-chaos-"))
     try:
-        outcome = asyncio.run(
-            storm(
-                directory / "fleet",
-                seconds=arguments.seconds,
-                workers=arguments.workers,
-                bots=arguments.bots,
-                seed=arguments.seed,
-            )
+        outcome = await storm(
+            directory / "fleet",
+            seconds=arguments.seconds,
+            workers=arguments.workers,
+            bots=arguments.bots,
+            seed=arguments.seed,
+            mutant=arguments.mutant,
+            keep_going=arguments.keep_going,
         )
     finally:
-        if arguments.keep_going:
+        if arguments.keep:
             sys.stderr.write(f"kept: {directory}\n")
         else:
             shutil.rmtree(directory, ignore_errors=True)
     answer = told(outcome)
     if arguments.json:
         sys.stdout.write(json.dumps(answer) + "\n")
-    else:
-        shown = {name: value for name, value in answer.items() if name != "violations"}
-        sys.stdout.write("".join(f"{name:24} {value}\n" for name, value in shown.items()))
-        kinds = Counter(each.invariant for each in outcome.violations)
-        sys.stdout.write(f"violations               {dict(kinds) or 'none'}\n")
-        for each in outcome.violations:
-            sys.stdout.write(f"{each.invariant} {each.what} {each.ids} {each.evidence}\n")
+        return 1 if outcome.violations else 0
+    kinds = Counter(each.invariant for each in outcome.violations)
+    answer["violations"] = dict(kinds) or "none"
+    sys.stdout.write("".join(f"{name:32} {value}\n" for name, value in answer.items()))
+    for each in outcome.violations:
+        sys.stdout.write(f"{each.invariant} {each.what} {each.ids} {each.evidence[:1000]}\n")
     return 1 if outcome.violations else 0
+
+
+def main() -> int:
+    """The exit code: 0 when all is as it should be."""
+    arguments = _arguments()
+    if arguments.failpoints:
+        return asyncio.run(failpoints.table(as_json=arguments.json))
+    if arguments.mutants:
+        return asyncio.run(killing.table(as_json=arguments.json))
+    return asyncio.run(_storm(arguments))
 
 
 if __name__ == "__main__":

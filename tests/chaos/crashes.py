@@ -91,6 +91,15 @@ class FailingHouse(House):
         self.start_bot()
         await self.until_ready()
 
+    async def revive(self) -> None:
+        """Nobody is dead or frozen any more, and no order is left."""
+        for module in ("bot", "worker"):
+            (self.orders / module).unlink(missing_ok=True)
+            if self.process(module).poll() is not None:
+                await self.restart(module)
+            self.process(module).send_signal(signal.SIGCONT)
+        self.github.faults.clear()
+
     async def make_good(self) -> None:
         """What GitHub shows as failed is delivered again, as a person would."""
         newest = {each.guid: each for each in self.github.deliveries}
@@ -134,8 +143,10 @@ class FailingHouse(House):
         await until(building, seconds=30, why=lambda: self.log("worker")[-3000:])
 
 
-def a_failing_house(directory: Path, *, redis_url: str, s3: S3, github: StandIn) -> FailingHouse:
-    """A house with quick leases; nothing of it is started."""
+def a_failing_house(
+    directory: Path, *, redis_url: str, s3: S3, github: StandIn, **settings: str
+) -> FailingHouse:
+    """A house with quick leases; nothing of it is started. `settings` are further variables."""
     orders = directory / "orders"
     orders.mkdir()
     made = a_house(
@@ -146,7 +157,7 @@ def a_failing_house(directory: Path, *, redis_url: str, s3: S3, github: StandIn)
         github=github,
         PUSHLANE_LEASE_SECONDS=str(LEASE_SECONDS),
         PUSHLANE_STOP_GRACE_SECONDS="0",
-        **{ORDERS: str(orders), REPORT_SECONDS: str(_REPORT_LEASE_SECONDS)},
+        **{ORDERS: str(orders), REPORT_SECONDS: str(_REPORT_LEASE_SECONDS), **settings},
     )
     return FailingHouse(**{each.name: getattr(made, each.name) for each in fields(made)})
 
@@ -186,7 +197,7 @@ class Way:
             self.worktree, {**page, **self.files}, message=self.message
         )
 
-    async def right(self) -> Record:
+    async def right(self, *, seconds: float = 60) -> Record:
         """Waits for the right end, and answers the record; fails with what is wrong."""
         house = self.house
 
@@ -194,7 +205,7 @@ class Way:
             return any(each["commit"] == self.sha for each in await house.deployments())
 
         await until(known, seconds=20, why=lambda: house.log("bot")[-3000:])
-        record = await house.ended(self.sha)
+        record = await house.ended(self.sha, seconds=seconds)
         assert record["status"] == self.ends, record
         assert max(record["attempts"].values()) <= 2, record
         last = {"ready": "success", "skipped": "success", "failed": "failure"}
@@ -339,8 +350,8 @@ class Delete(Way):
         await asyncio.to_thread(self.worktree.delete_branch, "topic")
         await self.house.github.settled()
 
-    async def right(self) -> Record:
-        record = await super().right()
+    async def right(self, *, seconds: float = 60) -> Record:
+        record = await super().right(seconds=seconds)
 
         async def gone() -> bool:
             return (await self.house.get(self.label)).status_code == 404
@@ -414,9 +425,9 @@ class Move(Asked):
     def path(self) -> tuple[str, dict[str, str] | None]:
         return f"/api/v1/projects/{self.first['project']}/{self.verb}", None
 
-    async def right(self) -> Record:
+    async def right(self, *, seconds: float = 60) -> Record:
         words, self.words = self.words, self.older
-        record = await super().right()
+        record = await super().right(seconds=seconds)
         self.words = words
         return record
 

@@ -106,7 +106,7 @@ class Survived:
     seconds: float
 
 
-async def survive(house: FailingHouse, failpoint: Failpoint) -> Survived:
+async def survive(house: FailingHouse, failpoint: Failpoint, *, seconds: float = 60) -> Survived:
     """One crash, from the push to the right end. AssertionError says what is wrong."""
     began = time.monotonic()
     way = failpoint.way(house, failpoint.module)
@@ -118,7 +118,7 @@ async def survive(house: FailingHouse, failpoint: Failpoint) -> Survived:
     await going
     await house.restart(failpoint.module)
     await way.mend()
-    record = await way.right()
+    record = await way.right(seconds=seconds)
     return Survived(
         process=failpoint.module,
         dies=failpoint.point,
@@ -131,8 +131,8 @@ async def survive(house: FailingHouse, failpoint: Failpoint) -> Survived:
 
 
 @asynccontextmanager
-async def a_standing_house(directory: Path) -> AsyncIterator[FailingHouse]:
-    """A house with servers of its own, started."""
+async def a_standing_house(directory: Path, **settings: str) -> AsyncIterator[FailingHouse]:
+    """A house with servers of its own, started. `settings` are further variables."""
     async with AsyncExitStack() as stack:
         redis = await start_valkey(directory / "valkey", password=secrets.token_hex(8), port=0)
         stack.push_async_callback(redis.stop)
@@ -156,6 +156,7 @@ async def a_standing_house(directory: Path) -> AsyncIterator[FailingHouse]:
                 environ=environ,
             ),
             github=github,
+            **settings,
         )
         stack.push_async_callback(asyncio.to_thread, house.close)
         house.start_bot()
@@ -175,6 +176,7 @@ async def table(*, as_json: bool) -> int:
                 except AssertionError as error:
                     failed += 1
                     sys.stdout.write(f"{failpoint.name}: NOT SURVIVED: {error}\n")
+                    await house.revive()
                     continue
                 if as_json:
                     sys.stdout.write(json.dumps(asdict(survived)) + "\n")

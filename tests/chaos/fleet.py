@@ -24,6 +24,8 @@ from bot.embedded.valkey import valkey
 from tests.chaos.proxy import Address, Proxy
 from tests.chaos.slots import Slot
 from tests.chaos.weather import Weather
+from tests.failing.mutants import MUTANT
+from tests.failing.points import ORDERS
 from tests.standin import StandIn
 
 PREFIX: Final = "storm"
@@ -133,10 +135,10 @@ class Fleet:
         await asyncio.gather(self.redis.stop(), self.s3.stop(seconds=8))
 
 
-async def set_sail(directory: Path, *, bots: int, workers: int, entry: str = "") -> Fleet:
+async def set_sail(directory: Path, *, bots: int, workers: int, mutant: str = "") -> Fleet:
     """Engines, stand-in, proxies and slots; the processes are not started yet.
 
-    `entry` is the package whose module starts `bot` and `worker` (empty: the real ones alone).
+    With `mutant` the processes lack one rule of the protocol; without, they are the real ones.
     """
     (directory / "logs").mkdir(parents=True)
     redis_password, s3_key = secrets.token_hex(12), secrets.token_hex(20)
@@ -181,8 +183,11 @@ async def set_sail(directory: Path, *, bots: int, workers: int, entry: str = "")
         slot = Slot(
             name=name,
             module=module,
-            argv=("-m", entry, module) if entry else ("-m", module),
-            environ=_environ(fleet, name, port=ports.get(name, 0)),
+            argv=("-m", "tests.failing", module) if mutant else ("-m", module),
+            environ={
+                **_environ(fleet, name, port=ports.get(name, 0)),
+                **({MUTANT: mutant, ORDERS: str(directory)} if mutant else {}),
+            },
             directory=directory,
             weather=fleet.weather,
             port=ports.get(name, 0),

@@ -68,11 +68,13 @@ class Storm:
     broken: list[BaseException] = field(default_factory=list)
     """What the storm itself could not do: a fault of ours, never of the product."""
 
-    async def blow(self, planned: list[Planned], seconds: float) -> None:
-        """Carries the plan out, in time."""
+    async def blow(self, planned: list[Planned], seconds: float, *, keep_going: bool) -> None:
+        """Carries the plan out, in time; to its end, or until something wrong is seen."""
         began = time.monotonic()
         for each in planned:
             await asyncio.sleep(max(0.0, began + each.at - time.monotonic()))
+            if self.watch.wrong and not keep_going:
+                return
             self._begin(each)
         await asyncio.sleep(max(0.0, began + seconds - time.monotonic()))
 
@@ -168,10 +170,21 @@ class Storm:
 
 
 async def storm(
-    directory: Path, *, seconds: float, workers: int, bots: int, seed: int, entry: str = ""
+    directory: Path,
+    *,
+    seconds: float,
+    workers: int,
+    bots: int,
+    seed: int,
+    mutant: str = "",
+    keep_going: bool = False,
 ) -> Outcome:
-    """Everything, from the start of the servers to the verdict."""
-    fleet = await set_sail(directory, bots=bots, workers=workers, entry=entry)
+    """Everything, from the start of the servers to the verdict.
+
+    It ends early where something wrong is seen while it blows, unless it is to `keep_going`. With
+    `mutant` the processes are those of `tests.failing`, and lack that rule.
+    """
+    fleet = await set_sail(directory, bots=bots, workers=workers, mutant=mutant)
     beside: list[asyncio.Task[Any]] = []
     try:
         world = World(fleet.github, directory / "pools")
@@ -191,7 +204,7 @@ async def storm(
                 watch.follow(), found.faults.poison(), found.mark_poison(), _tell(found, seconds)
             )
         ]  # fmt: skip
-        await found.blow(planned, seconds)
+        await found.blow(planned, seconds, keep_going=keep_going)
         await found.calm()
         settle_seconds = await found.settle()
         await found.aftermath()

@@ -83,6 +83,12 @@ class Watch:
             together.create_task(self._watch_processes())
             together.create_task(self._watch_clock())
 
+    @property
+    def wrong(self) -> bool:
+        """Whether anything was seen already that no time can mend."""
+        twice = any(len(seen.ends) > 1 or seen.left_end for seen in self.sightings.values())
+        return bool(self.inconsistencies or self.leaks or twice)
+
     def slack(self, began_at: float, ended_at: float) -> float:
         """How late the machine was at worst, about that time."""
         about = [lag for at, lag in self.lags if began_at - 1.5 <= at <= ended_at + 1.5]

@@ -7,6 +7,7 @@ import sys
 from typing import Final, cast
 
 from bot.core import reporter
+from tests.failing.mutants import MUTANT, apply, named
 from tests.failing.points import Module, install
 
 REPORT_SECONDS: Final = "FAILING_REPORT_SECONDS"
@@ -18,6 +19,8 @@ def main() -> None:
     module = cast(Module, sys.argv[1])
     assert module in ("bot", "worker"), module
     install(module)
+    if name := os.environ.get(MUTANT):
+        apply(named(name))
     if seconds := os.environ.get(REPORT_SECONDS):
         reporter.LEASE_SECONDS = float(seconds)  # type: ignore[misc]
     sys.argv = [module]
