@@ -19,8 +19,8 @@ from typing import Any, Final
 
 from bot.core.ledger import Ledger, open_ledger
 from bot.embedded import start_valkey
-from tests.chaos.crashes import Way
 from tests.chaos.failpoints import Failpoint, a_standing_house, survive
+from tests.chaos.ways import Way
 from tests.failing.mutants import MUTANT, MUTANTS, Mutant, applied
 
 _MODULES: Final = (

@@ -104,7 +104,7 @@ def a_quiet_day() -> Evidence:
             sent("g2", "b", TWO, at=20),
             sent("g3", "off", OFF, at=30),
         ),
-        asked=(Asked("cancel", OFF, 31, 31.1, 202, {"outcome": "stopping"}),),
+        asked=(Asked("cancel", OFF, 31, 31.1, 202, {"deployment": {"id": OFF}}),),
         records={
             ONE: record(ONE, A, 1),
             TWO: record(TWO, B, 2, before=A, pushed_at="200"),
@@ -338,6 +338,7 @@ def test_what_excuses_is_no_violation() -> None:
     day = a_quiet_day()
     excused = (
         more("asked", Asked("rollback", "site", 20.5, 20.9, 200)),
+        more("asked", Asked("cancel", OFF, 32, 33, 202, {"deployment": {"id": OFF, "v": 2}}, 0)),
         seen(AliasSeen(11, 9, 5, 2, TWO, False), AliasSeen(21, 20, 6, 1, ONE, True)),
         put("aliases", site=alias(ONE, 6, deployment_seq="1", pinned="1")),
         put("pages", site=Page(200, WORDS[A])),

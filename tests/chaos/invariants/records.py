@@ -133,7 +133,8 @@ def _named(answer: object) -> object:
     """The deployment that an answer is about."""
     if not isinstance(answer, dict):
         return None
-    return answer.get("id") or answer.get("deployment")
+    about = answer.get("id") or answer.get("deployment")
+    return about.get("id") if isinstance(about, dict) else about
 
 
 def _mistaken(evidence: Evidence) -> Iterator[Violation]:
