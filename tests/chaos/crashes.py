@@ -16,12 +16,11 @@ from redis.asyncio import Redis
 from bot.core import keys
 from tests.acceptance.house import ROOT, House, a_house, until
 from tests.conftest import S3
-from tests.failing.__main__ import REPORT_SECONDS
+from tests.failing.__main__ import QUICK
 from tests.failing.points import ORDERS
 from tests.standin import StandIn
 
 LEASE_SECONDS: Final = 2
-_REPORT_LEASE_SECONDS: Final = 4
 _EMPTY: Final = ("waiting", "active", "delayed", "rung", "unreported")
 
 
@@ -145,6 +144,6 @@ def a_failing_house(
         github=github,
         PUSHLANE_LEASE_SECONDS=str(LEASE_SECONDS),
         PUSHLANE_STOP_GRACE_SECONDS="0",
-        **{ORDERS: str(orders), REPORT_SECONDS: str(_REPORT_LEASE_SECONDS), **settings},
+        **{ORDERS: str(orders), QUICK: "1", **settings},
     )
     return FailingHouse(**{each.name: getattr(made, each.name) for each in fields(made)})

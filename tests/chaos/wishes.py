@@ -31,8 +31,7 @@ class Wishes:
             return
         target, path, body = found
         key = secrets.token_hex(8)
-        first = len(self.asked)
-        await self._ask(wish.what, target, path, body, key)
+        first = await self._ask(wish.what, target, path, body, key)
         self.counts[wish.what] += 1
         if wish.twice:
             await self._ask(wish.what, target, path, body, key, twin=first)
@@ -67,7 +66,8 @@ class Wishes:
         key: str,
         *,
         twin: int = -1,
-    ) -> None:
+    ) -> int:
+        """Asks, and answers the request's place among those that were asked."""
         began_at, status, answer = time.time(), 0, None
         try:
             got = await self.fleet.call("POST", path, json=body, headers={"Idempotency-Key": key})
@@ -75,3 +75,4 @@ class Wishes:
         except (httpx2.HTTPError, ValueError):
             pass
         self.asked.append(Asked(what, target, began_at, time.time(), status, answer, twin))
+        return len(self.asked) - 1
