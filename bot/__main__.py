@@ -27,7 +27,7 @@ class _Server(uvicorn.Server):
         super().__init__(config)
         self._bot = bot
 
-    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+    def handle_exit(self, sig: int, _frame: FrameType | None) -> None:
         """A signal came.
 
         Uvicorn's own way would raise it again at the end, and so not end with exit code 0.
