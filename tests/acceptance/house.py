@@ -59,13 +59,17 @@ class Processes:
     def _start(self, module: str, *launcher: str) -> subprocess.Popen[bytes]:
         with (self.directory / f"{module}.log").open("ab") as log:
             return subprocess.Popen(
-                [*launcher, sys.executable, "-m", module],
+                [*launcher, sys.executable, "-m", *self._module(module)],
                 cwd=ROOT,
                 env=self.environ,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
             )
+
+    def _module(self, name: str) -> tuple[str, ...]:
+        """What Python runs, with its arguments."""
+        return (name,)
 
     async def call(
         self, method: str, path: str, *, headers: Mapping[str, str] | None = None, **more: Any
