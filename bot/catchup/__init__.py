@@ -2,7 +2,7 @@
 
 GitHub delivers once, and past some limits not at all. So at start, every ten minutes, and soon
 after something was refused, a round looks at each project's branches and at GitHub's own list of
-deliveries: safety.md §2, rule 15.
+deliveries: docs/protocol.md, rule 15.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""From the ledger to the bucket: what has changed, each thing as it is now (safety.md §2, 14)."""
+"""From the ledger to the bucket: what has changed, each thing as it is now."""
 
 from __future__ import annotations
 

@@ -218,7 +218,7 @@ class Connection:
             raise _unreachable(error) from error
 
     async def durability(self) -> Durability:
-        """Whether the server's own settings may lose acknowledged writes; see safety.md §4."""
+        """Whether the server's own settings may lose acknowledged writes."""
         found: dict[str, str] = {}
         try:
             # One pattern at a time: Redis 6.2 takes no more.

@@ -96,7 +96,7 @@ class Records:
     async def record(
         self, push: Push, payload: Payload = NO_PAYLOAD, *, compared: Compared | None = None
     ) -> Answer:
-        """Records a push as safety.md §2 rule 1 says: repeats and late ones are told apart.
+        """Records a push as docs/protocol.md says, rule 1: repeats and late ones are told apart.
 
         With `compared` it is one that no delivery has told, and is the newest of its ref unless
         something has come meanwhile; `pushed_at` is then a time at which it was there already.

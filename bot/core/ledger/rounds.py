@@ -43,7 +43,7 @@ class Heads(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Rounds:
-    """Rounds of the catch-up, and what it compares. See safety.md §2, rule 15."""
+    """Rounds of the catch-up, and what it compares. See docs/protocol.md, rule 15."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection

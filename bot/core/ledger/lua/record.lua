@@ -1,4 +1,4 @@
--- Records a push before its delivery is answered (safety.md §2, rule 1).
+-- Records a push before its delivery is answered (docs/protocol.md, rule 1).
 --
 -- args: id slugs guid body_sha256 repository repository_id private default_branch ref before after
 --   pushed_at message author size form
