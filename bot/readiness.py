@@ -24,6 +24,8 @@ log = logging.getLogger("bot")
 DISK_LEAST_BYTES: Final = 64_000_000
 """With less in the data directory nothing can be fetched."""
 _LOOK_SECONDS: Final = 20.0
+_AGAIN_SECONDS: Final = 1.0
+"""While something is wrong: the catch-up waits for what is not."""
 _PROBE_SECONDS: Final = 15.0
 _PROBE: Final = ("probe", b"\0" * 4096)
 """What is written to see whether the bucket takes more: a full one may still be read."""
@@ -99,7 +101,7 @@ class Readiness:
                 else:
                     log.warning("%s: %s", part, said)
             before = now
-            await asyncio.sleep(_LOOK_SECONDS)
+            await asyncio.sleep(_LOOK_SECONDS if now.ready else _AGAIN_SECONDS)
 
     async def _answer(self, _: Request) -> Response:
         found = await self.ready()
