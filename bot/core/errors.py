@@ -20,6 +20,8 @@ class PushlaneError(Exception):
     retryable: bool = False
 
     def __init__(self, message: str, *, code: str, retryable: bool | None = None) -> None:
+        # A name in a repository need not be text; what is said of it is recorded as JSON.
+        message = message.encode("utf-8", "backslashreplace").decode()
         super().__init__(message)
         self.message = message
         self.code = code

@@ -46,6 +46,7 @@ if args.to == 'queued' then
   if record.trigger == 'push' then
     local ahead = tonumber(redis.call('HGET', ref, 'advanced_seq') or '0')
     if tonumber(record.seq) > ahead then redis.call('HSET', ref, 'advanced_seq', record.seq) end
+    filled_later = true
     for _, older in ipairs(redis.call('ZRANGEBYSCORE', open_key(record.project, record.ref),
         '-inf', '(' .. record.seq)) do
       local status, trigger, production =
@@ -55,12 +56,14 @@ if args.to == 'queued' then
         stop(older, 'superseded', 'a newer push of this branch came')
       end
     end
+    filled_later = false
   elseif record.trigger == 'manual' then
     -- What a person fetched is the ref's newest, unless a push was recorded meanwhile.
     local commit = args.fields.commit or record.commit
     local seq = tonumber(redis.call('HGET', ref, 'seq') or '0')
     if seq < tonumber(record.seq) and redis.call('HGET', ref, 'commit') ~= commit
       and string.sub(record.ref, 1, 11) == 'refs/heads/' then
+      retire(redis.call('HGET', ref, 'deployment'))
       redis.call('HSET', ref, 'commit', commit, 'seq', record.seq, 'deployment', id, 'deleted', '0')
     end
   end

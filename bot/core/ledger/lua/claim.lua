@@ -7,11 +7,19 @@ even_when_full()
 local wanted = args.stage == 'fetch' and 'received' or 'queued'
 local id = args.id
 local record = read(id)
+local at_work = record.project and redis.call('HGET', ref_key(record.project, record.ref), args.stage)
+if at_work and get(at_work, 'claim') == args.claim then return answer('claimed', at_work) end
+if record.status ~= wanted then return {'stale'} end
 -- Whoever claims has popped the doorbell; one more of it, rung again by a sweep meanwhile, goes too.
+-- Never that of another stage, for which it waits by now.
 unring(id)
-if record.claim == args.claim then return answer('claimed', id) end
-if record.status ~= wanted or tonumber(record.due_at or '0') > now then return {'stale'} end
-if busy(record.project, record.ref, args.stage) then return {'busy'} end
+local why = tonumber(record.due_at or '0') > now and 'stale'
+  or busy(record.project, record.ref, args.stage) and 'busy'
+if why then
+  -- Its place in the list is another's.
+  fill(record.project)
+  return {why}
+end
 
 -- A fetch takes the newest push of its ref; the older ones are superseded when that one advances.
 if args.stage == 'fetch' and record.trigger == 'push' then

@@ -22,14 +22,16 @@ if args.status == 'ready' then
     end
   end
   local slug, release = record.project, fields.release
-  local ref_commit = redis.call('HGET', ref_key(slug, record.ref), 'commit') or ''
+  local ref_commit, deleted = unpack(redis.call('HMGET', ref_key(slug, record.ref), 'commit', 'deleted'))
   local branch = args.branch_label ~= ''
   local newest = record.trigger ~= 'redeploy' or ref_commit == record.commit
   fields.error_code, fields.error_message = '', ''
 
   move(args.own_label, slug, 'deployment', id, record.seq, release)
   if branch and newest then
-    move(args.branch_label, slug, 'branch', id, record.seq, release)
+    if move(args.branch_label, slug, 'branch', id, record.seq, release) == 'newer' then
+      fields.reason = 'built, not live: a newer deployment of its branch is'
+    end
   end
   if branch and record.production == '1' then
     if newest then
@@ -38,6 +40,8 @@ if args.status == 'ready' then
       redis.call('ZREMRANGEBYRANK', key('history:' .. slug), 0, -1001)
       if how == 'pinned' then fields.reason = 'built, not live: production is pinned' end
       if how == 'newer' then fields.reason = 'built, not live: a newer deployment is live' end
+    elseif deleted == '1' then
+      fields.reason = 'built, not live: its branch was deleted; promote it to make it live'
     else
       fields.reason = 'built, not live: its branch has a newer commit; promote it to make it live'
     end

@@ -143,9 +143,13 @@ local function busy(project, ref, stage)
   return (redis.call('HGET', ref_key(project, ref), stage) or '') ~= ''
 end
 
+-- Set while a verb ends many of one project, which it fills once, after the last of them.
+local filled_later = false
+
 -- Rings the oldest of a project's waiting deployments, up to LIMIT in each list: its previews hold
 -- its own production back as little as another project.
 local function fill(project)
+  if filled_later then return end
   local rung = {[FETCH] = 0, [HIGH] = 0, [QUEUE] = 0}
   local ids = redis.call('ZRANGE', key('project-waiting:' .. project), 0, 199)
   for _, id in ipairs(ids) do
@@ -204,6 +208,13 @@ local function close(id, status, fields)
   touch(id)
   save('deployment:' .. id)
   fill(record.project)
+end
+
+-- What was its ref's newest is not any more: from now on it lasts as long as any other.
+local function retire(id)
+  if (id or '') == '' then return end
+  local status, ended = unpack(redis.call('HMGET', record_key(id), 'status', 'ended_at'))
+  if (ended or '') ~= '' and status ~= 'ready' then redis.call('EXPIRE', record_key(id), KEEP) end
 end
 
 -- Asks a deployment to stop: a waiting one ends at once, an active one by its next extension.

@@ -37,8 +37,9 @@ local slug = args.project or find_project(args.repository, args.repository_id)
   or make_project(args.repository, args.repository_id, args.slugs)
 local ref = ref_key(slug, args.ref)
 local newest = {}
-newest.commit, newest.pushed_at, newest.before, newest.deployment, newest.caught_up =
-  unpack(redis.call('HMGET', ref, 'commit', 'pushed_at', 'before', 'deployment', 'caught_up'))
+newest.commit, newest.pushed_at, newest.before, newest.deployment, newest.caught_up, newest.missed =
+  unpack(redis.call('HMGET', ref,
+    'commit', 'pushed_at', 'before', 'deployment', 'caught_up', 'missed'))
 if caught_up then
   if is_overtaken(slug, args.ref, args.known) then return {'overtaken', ''} end
   args.pushed_at = at_least(slug, newest.pushed_at, args.pushed_at)
@@ -57,7 +58,9 @@ if newest.commit == args.after and (newest.deployment or '') ~= '' then
   local theirs, ours = tonumber(newest.pushed_at or '0'), tonumber(args.pushed_at)
   if ours > theirs or (ours == theirs and args.before ~= newest.before) then
     redis.call('HSET', ref, 'pushed_at', args.pushed_at, 'before', args.before,
-      'deletion_due', args.before == NO_COMMIT and '1' or '0')
+      'deletion_due', args.before == NO_COMMIT and '1' or '0',
+      -- Back from a commit that we have not heard of yet: the push to that one comes late.
+      'missed', args.before)
   end
   if ours >= theirs then redis.call('HSET', ref, 'caught_up', '0') end
   was_found(newest.deployment)
@@ -72,7 +75,8 @@ if newest.pushed_at and not caught_up then
   local follows = newest.commit ~= nil and newest.commit ~= '' and args.before == newest.commit
   -- Where the catch-up found the newest, what was before it is not known: all that does not follow.
   local precedes = args.after == newest.before or newest.caught_up == '1'
-  late = theirs > ours or (theirs == ours and precedes and not follows)
+  local missed = args.after == newest.missed
+  late = theirs > ours or (theirs == ours and (missed or (precedes and not follows)))
 end
 local twin = late and redis.call('HGET', key('report:' .. slug .. ':' .. args.after), 'deployment')
 if twin and was_found(twin) then
@@ -89,6 +93,7 @@ create(args.id, slug, {
 }, production)
 
 if late then
+  if args.after == newest.missed then redis.call('HDEL', ref, 'missed') end
   -- Of one second: what it followed is late too, should that come still later.
   if tonumber(newest.pushed_at) == tonumber(args.pushed_at) then
     redis.call('HSET', ref, 'before', args.before)
@@ -100,12 +105,9 @@ end
 remember(args.id, 'recorded', 'a new push of a branch')
 redis.call('HSET', ref, 'commit', args.after, 'pushed_at', args.pushed_at, 'before', args.before,
   'seq', seq, 'deployment', args.id, 'deleted', '0', 'deletion_due', '0',
-  'caught_up', caught_up and '1' or '0')
+  'caught_up', caught_up and '1' or '0', 'missed', '')
 know_head(slug, args.ref, args.after, seq)
-if (newest.deployment or '') ~= '' and get(newest.deployment, 'ended_at') ~= ''
-  and get(newest.deployment, 'status') ~= 'ready' then
-  redis.call('EXPIRE', record_key(newest.deployment), KEEP)
-end
+retire(newest.deployment)
 fill(slug)
 touch(args.id)
 return {'recorded', args.id}

@@ -17,8 +17,8 @@ if not slug then
 end
 
 local ref = ref_key(slug, args.ref)
-local commit, pushed_at, due, deleted, found_gone =
-  unpack(redis.call('HMGET', ref, 'commit', 'pushed_at', 'deletion_due', 'deleted', 'caught_up'))
+local commit, pushed_at, due, newest, deleted, found_gone = unpack(redis.call('HMGET', ref,
+  'commit', 'pushed_at', 'deletion_due', 'deployment', 'deleted', 'caught_up'))
 if caught_up then
   if is_overtaken(slug, args.ref, args.known) then return {'overtaken', ''} end
   args.pushed_at = at_least(slug, pushed_at, args.pushed_at)
@@ -49,9 +49,13 @@ local before = commit == args.before and '' or args.before
 redis.call('HSET', ref, 'commit', '', 'pushed_at', args.pushed_at, 'before', before,
   'seq', seq, 'deployment', '', 'deleted', '1', 'caught_up', caught_up and '1' or '0')
 know_head(slug, args.ref, NO_COMMIT, seq)
+retire(newest)
+filled_later = true
 for _, id in ipairs(redis.call('ZRANGE', open_key(slug, args.ref), 0, -1)) do
   stop(id, 'cancelled', 'its branch was deleted')
 end
+filled_later = false
+fill(slug)
 
 local label = args.branch_slugs[text(string.len(slug))] .. '--' .. slug
 local alias = key('alias:' .. label)

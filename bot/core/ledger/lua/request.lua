@@ -18,6 +18,8 @@ if not slug then return {'unknown', ''} end
 local home = production_ref(slug)
 local ref = args.ref
 if ref == '' then ref = home ~= '' and home or 'HEAD' end
+-- What was never resolved is asked for anew: its branch's newest, whatever that is now.
+if args.commit == '' then args.trigger = 'manual' end
 local old = args.redeploy_of ~= '' and read(args.redeploy_of) or {}
 create(args.id, slug, {
   ref = ref, commit = args.commit, trigger = args.trigger, redeploy_of = args.redeploy_of,

@@ -7,7 +7,10 @@ even_when_full()
 local limit = tonumber(args.limit)
 local expired = redis.call('ZRANGEBYSCORE', key('active'), '-inf', text(now), 'LIMIT', 0, limit)
 for _, id in ipairs(expired) do
-  if not obey_stop(id) then
+  if not is_active(get(id, 'status')) then
+    -- Its record is gone: one such entry must not end every sweep.
+    redis.call('ZREM', key('active'), id)
+  elseif not obey_stop(id) then
     again(id, now, tonumber(args.max), 'lease_expired',
       'the process that worked on it went away')
   end
@@ -16,8 +19,10 @@ end
 local due = redis.call('ZRANGEBYSCORE', key('delayed'), '-inf', text(now), 'LIMIT', 0, limit)
 for _, id in ipairs(due) do
   redis.call('ZREM', key('delayed'), id)
-  redis.call('HSET', record_key(id), 'due_at', '0')
-  fill(get(id, 'project'))
+  if get(id, 'status') ~= '' then
+    redis.call('HSET', record_key(id), 'due_at', '0')
+    fill(get(id, 'project'))
+  end
 end
 
 -- Doorbells that were popped and never claimed: seldom, so ids are looked up only when the lists
@@ -47,9 +52,11 @@ else
   redis.call('DEL', watch)
 end
 
--- And those that wait without ever having been rung: the oldest few of all projects.
-local filled = {}
-for _, id in ipairs(redis.call('ZRANGE', key('waiting'), 0, 19)) do
+-- And those that wait without ever having been rung: the oldest few of all projects, and any few,
+-- since the oldest may all wait behind one long build.
+local filled, some = {}, redis.call('ZRANGE', key('waiting'), 0, 19)
+for _, id in ipairs(redis.call('ZRANDMEMBER', key('waiting'), 20)) do table.insert(some, id) end
+for _, id in ipairs(some) do
   local project = get(id, 'project')
   if project ~= '' and not filled[project] then
     filled[project] = true
