@@ -8,7 +8,7 @@ from bot.core import keys
 from bot.core.deployment import Stage, Status, Trigger, branch_label, new_claim
 from bot.core.errors import BuildFailed
 from bot.core.ledger import Ending, Ledger, Request
-from tests.builders import a_push, a_removal, built, claimed, commit, finished, queued
+from tests.builders import ZERO, a_push, a_removal, built, claimed, commit, finished, queued
 from tests.ledgers import alias_of, redis_of
 
 MAIN = "refs/heads/main"
@@ -92,10 +92,18 @@ class TestDoorbells:
         self, ledger: Ledger
     ) -> None:
         for number in range(30):
-            repository = {"repository": f"acme/p{number}", "repository_id": 100 + number}
-            first = await ledger.records.record(a_push("A", **repository))
-            await claimed(ledger, first.deployment, Stage.FETCH)
-            await ledger.records.record(a_push("B", before="A", **repository))
+            before = ZERO
+            for name in ("A", "B"):
+                push = a_push(
+                    name,
+                    before=before,
+                    repository=f"acme/p{number}",
+                    repository_id=100 + number,
+                )
+                answer = await ledger.records.record(push)
+                if before == ZERO:
+                    await claimed(ledger, answer.deployment, Stage.FETCH)
+                before = name
         asked = await ledger.records.record(a_push("C"))
         # As after a crash in the middle of everything: it was never rung.
         await redis_of(ledger).delete(key(ledger, "rung"), keys.fetch(ledger.connection.prefix))
