@@ -70,7 +70,13 @@ class Bench:
 
 @asynccontextmanager
 async def a_bench(
-    valkey: str, s3: S3, prefix: str, directory: Path, **changes: object
+    valkey: str,
+    s3: S3,
+    prefix: str,
+    directory: Path,
+    *,
+    output_seconds: float = 600.0,
+    **changes: object,
 ) -> AsyncIterator[Bench]:
     """A bench; `changes` are made to the settings."""
     settings = all_settings.load(
@@ -102,7 +108,11 @@ async def a_bench(
     await sandbox.start()
     spool = directory / "spool"
     spool.mkdir(exist_ok=True)
-    limits = Limits(megabytes=settings.build_output_mb, files=settings.build_output_files)
+    limits = Limits(
+        megabytes=settings.build_output_mb,
+        files=settings.build_output_files,
+        seconds=output_seconds,
+    )
     try:
         yield Bench(
             ledger=ledger,

@@ -184,6 +184,17 @@ async def test_an_npm_project_is_built_by_its_script(bench: Bench) -> None:
     assert await content(bench, await manifest_of(bench, held), "index.html") == b"main 1"
 
 
+async def test_an_output_that_takes_too_long_to_read_is_the_repositorys_fault(
+    valkey: str, seaweedfs: S3, prefix: str, tmp_path: Path
+) -> None:
+    async with a_bench(valkey, seaweedfs, prefix, tmp_path, output_seconds=0) as bench:
+        held = await bench.held({"index.html": PAGE})
+        await bench.worker.loop().attend(held)
+        ended = await bench.record(held.id)
+    assert (ended.status, ended.error_code) == (Status.FAILED, "output_too_slow")
+    assert "\n" not in ended.error_message
+
+
 class TestProcess:
     """`python -m worker` itself."""
 
