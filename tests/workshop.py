@@ -76,9 +76,10 @@ async def a_bench(
     directory: Path,
     *,
     output_seconds: float = 600.0,
+    environment: Mapping[str, str] = os.environ,
     **changes: object,
 ) -> AsyncIterator[Bench]:
-    """A bench; `changes` are made to the settings."""
+    """A bench; `environment` is what its builds are told from, `changes` are to the settings."""
     settings = all_settings.load(
         {
             "PUSHLANE_DATA_DIR": str(directory),
@@ -103,7 +104,7 @@ async def a_bench(
         kind=settings.sandbox,
         scratch=directory / "scratch",
         egress=settings.egress,
-        environment=os.environ,
+        environment=environment,
     )
     await sandbox.start()
     spool = directory / "spool"

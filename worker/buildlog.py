@@ -93,10 +93,6 @@ class BuildLog:
         own = [line for line in why if not _NPM.match(line)]
         return next(iter([*own, *why, *said, *self._recent]), "")
 
-    def recently(self, pattern: re.Pattern[str]) -> bool:
-        """Whether one of the build's last lines has the pattern."""
-        return any(pattern.search(line) for line in self._recent)
-
     async def __aenter__(self) -> Self:
         self._flusher = asyncio.create_task(self._flush(), name="build log")
         return self

@@ -40,6 +40,9 @@ class Outcome:
     killed: Killed
     refused_hosts: tuple[str, ...]
     """What the egress proxy refused, `host:port`, each once, in order."""
+    away_registries: tuple[str, ...]
+    """`host:port` of package indexes and proxies that the worker's own configuration names, and
+    that the egress proxy could not reach the last time it was asked to."""
     memory_peak_mb: int | None
     """None where nothing measured it."""
 
