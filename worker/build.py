@@ -294,12 +294,14 @@ def _limits(build: _Build, *, seconds: float) -> Limits:
         timeout_seconds=seconds,
         memory_mb=settings.build_memory_mb,
         work_mb=max(4096, 3072 + settings.build_output_mb),
+        work_files=max(500_000, 400_000 + 2 * settings.build_output_files),
     )
 
 
 def _disk_full(build: _Build) -> BuildFailed:
-    size = _limits(build, seconds=0).work_mb
+    limits = _limits(build, seconds=0)
     return BuildFailed(
-        f"the source, its packages and its output need more than {size} MB: make them smaller",
+        f"the source, its packages and its output need more than {limits.work_mb} MB or "
+        f"{limits.work_files:,} files: make them smaller",
         code="build_disk_full",
     )

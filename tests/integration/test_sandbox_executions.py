@@ -6,6 +6,7 @@ import asyncio
 import os
 import time
 from collections.abc import AsyncIterator
+from dataclasses import replace
 
 import pytest
 
@@ -95,6 +96,17 @@ async def test_the_workspace_holds_no_more_than_it_may(
     outcome, _ = await shell(sandbox, workspace, script, limits=limits)
     assert outcome.killed == "disk"
     assert outcome.exit_code != 0
+
+
+@pytest.mark.parametrize("sized", [True, False])
+async def test_the_workspace_holds_no_more_files_than_it_may(
+    sandbox: Sandbox, workspace: Workspace, sized: bool
+) -> None:
+    workspace = replace(workspace, sized=sized and workspace.sized)
+    limits = Limits(timeout_seconds=30, memory_mb=256, work_files=300)
+    script = "i=0; while echo > /tmp/f$i; do i=$((i+1)); sleep 0.001; done; exit 3"
+    outcome, _ = await shell(sandbox, workspace, script, limits=limits)
+    assert outcome.killed == "disk"
 
 
 async def test_files_of_the_workspace_do_not_eat_the_memory_limit(

@@ -32,7 +32,6 @@ T = TypeVar("T")
 PROXY_PORT = 3128
 _LAUNCHER = str(Path(__file__).with_name("launch.py"))
 _TICK_SECONDS = 0.1
-_DISK_SECONDS = 0.5
 _FORK_STORM_SECONDS = 3.0
 _FORK_CALM_SECONDS = 5.0  # shells wait some seconds before they try a refused fork again
 _DEATH_SECONDS = 10.0
@@ -217,7 +216,7 @@ class Execution:
         stopped = asyncio.ensure_future(self._stop.wait()) if self._stop else None
         watched = [each for each in (exited, stopped) if each is not None]
         deadline = time.monotonic() + self._limits.timeout_seconds
-        disk_due, storm = 0.0, _ForkStorm()
+        disk, storm = workspaces.Watch(self._workspace, self._limits), _ForkStorm()
         try:
             while not exited.done():
                 now = time.monotonic()
@@ -236,11 +235,8 @@ class Execution:
                     self._killed = "memory"
                 elif storm.rages(self._usage.processes_refused, now=now):
                     self._killed = "processes"
-                if not self._workspace.sized and now >= disk_due:
-                    if await _aside(workspaces.full, self._workspace, self._limits):
-                        self._killed = self._killed or "disk"
-                    taken = time.monotonic() - now
-                    disk_due = now + max(_DISK_SECONDS, 10 * taken)
+                elif not self._workspace.sized and await _aside(disk.full):
+                    self._killed = "disk"
                 if self._killed:
                     break
         finally:

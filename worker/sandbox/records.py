@@ -19,6 +19,8 @@ class Limits:
     cpus: float | None = None
     work_mb: int = 4096
     """Bytes (in MiB) that the workspace may hold, /tmp and HOME included."""
+    work_files: int = 500_000
+    """Files, directories and links that it may hold."""
 
 
 @dataclass(frozen=True, slots=True)
