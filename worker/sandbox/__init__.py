@@ -148,7 +148,7 @@ class Sandbox:
         cage = await asyncio.to_thread(self._prepare, call, limits)
         try:
             if self._kind == "bubblewrap":
-                order = orders.sandboxed(call, self._passing, self._bwrap)
+                order = orders.sandboxed(call, self._passing, self._bwrap, limits)
             else:
                 order = orders.unprotected(call, self._passing)
             if self._cgroups is None:

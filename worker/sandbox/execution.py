@@ -251,7 +251,7 @@ class Execution:
         self._read_status()
         self._usage = self._cage.sample(self._process.pid)
         if self._workspace.sized:
-            self._cage.allow_files()
+            self._cage.allow_files(workspaces.size(self._workspace))
 
     async def _kill(self) -> None:
         """Kills all, and returns when the kernel has ended the last of it."""

@@ -15,6 +15,10 @@ from worker.sandbox.records import Limits
 
 _MIB = 1024 * 1024
 _CPU_PERIOD_US = 100_000
+_SLACK = 64 * _MIB
+"""What may be written to files between two measurements."""
+_REFUSALS = 5
+"""So often in a row a lower limit may be refused: memory is given back in its own time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,8 +41,11 @@ class Cage(Protocol):
     def sample(self, pid: int) -> Usage:
         """Measures; `pid` is the first process of the execution, outside."""
 
-    def allow_files(self) -> None:
-        """Files on a tmpfs count as memory: what they take is added to the limit."""
+    def allow_files(self, size: int) -> None:
+        """Files on a tmpfs count as memory: what the workspace's take is added to the limit.
+
+        `size` is how many bytes it holds. Shared memory and /dev/shm stay within the limit.
+        """
 
     def kill(self) -> None:
         """Kills all processes in it, those that detached themselves too. Repeatable."""
@@ -134,6 +141,7 @@ class _CgroupCage:
         self._directories = directories
         self._limits = limits
         self._allowed = limits.memory_mb * _MIB
+        self._refused = 0
 
     @property
     def entrances(self) -> tuple[str, ...]:
@@ -165,20 +173,24 @@ class _CgroupCage:
             killed = self._counter("memory", "memory.oom_control", "oom_kill")
             peak = self._number("memory.max_usage_in_bytes")
         return Usage(
-            memory_exceeded=killed > 0,
+            memory_exceeded=killed > 0 or self._refused > _REFUSALS,
             processes_refused=self._counter("pids", "pids.events", "max"),
             peak_mb=None if peak is None else peak // _MIB,
         )
 
-    def allow_files(self) -> None:
-        files = self._counter("memory", "memory.stat", "shmem")
-        slack = 64 * _MIB
+    def allow_files(self, size: int) -> None:
         most = self._limits.work_mb * _MIB
-        allowed = self._limits.memory_mb * _MIB + min(files + slack, most)
-        if allowed > self._allowed:
-            self._allowed = allowed
-            with contextlib.suppress(OSError):
-                self._write_memory(allowed)
+        allowed = self._limits.memory_mb * _MIB + min(size + _SLACK, most)
+        if self._allowed - _SLACK <= allowed <= self._allowed:
+            return
+        try:
+            self._write_memory(allowed)
+        except OSError:
+            # Files are gone, and what takes their place is none: version 1 refuses such a limit,
+            # where version 2 kills.
+            self._refused += 1
+        else:
+            self._allowed, self._refused = allowed, 0
 
     def kill(self) -> None:
         for directory in set(self._directories.values()):
@@ -262,7 +274,7 @@ class _WatchdogCage:
             peak_mb=self._peak // _MIB,
         )
 
-    def allow_files(self) -> None:
+    def allow_files(self, size: int) -> None:
         pass
 
     def kill(self) -> None:

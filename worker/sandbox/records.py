@@ -15,6 +15,8 @@ class Limits:
 
     timeout_seconds: float
     memory_mb: int
+    """MiB that its processes may take, shared memory included. Files of a workspace that lies in
+    memory come on top, within `work_mb`; half of it may be files in /dev/shm."""
     processes: int = 2048
     cpus: float | None = None
     work_mb: int = 4096

@@ -92,6 +92,12 @@ def fit(workspace: Workspace, limits: Limits) -> None:
             _mount(workspace.path, limits, remount=True)
 
 
+def size(workspace: Workspace) -> int:
+    """Bytes that a sized workspace holds."""
+    status = os.statvfs(workspace.path)
+    return (status.f_blocks - status.f_bfree) * status.f_frsize
+
+
 def full(workspace: Workspace, limits: Limits) -> bool:
     """Whether the workspace holds as much as it may. On disk this reads the whole tree."""
     if workspace.sized:
