@@ -126,7 +126,7 @@ HOLDS_SHARED = (
 
 async def test_shared_memory_is_memory(sandbox: Sandbox, workspace: Workspace) -> None:
     limits = Limits(timeout_seconds=30, memory_mb=96)
-    script = f"python3 -c '{HOLDS_SHARED.format(size=400_000_000, wait=0)}'; echo survived"
+    script = f"python3 -c '{HOLDS_SHARED.format(size=400_000_000, wait=0)}' && echo survived"
     outcome, said = await shell(sandbox, workspace, script, limits=limits)
     assert outcome.killed == "memory"
     assert "survived" not in said
@@ -138,9 +138,24 @@ async def test_what_files_took_is_no_memory_when_they_are_gone(
     limits = Limits(timeout_seconds=30, memory_mb=96)
     files = "for i in 1 2 3 4 5 6 7 8; do head -c 50000000 /dev/zero > f$i; sleep 0.25; done"
     shared = f"python3 -c '{HOLDS_SHARED.format(size=300_000_000, wait=20)}'"
-    script = f"{files}; rm f*; echo gone; {shared}; echo survived"
+    script = f"{files}; rm f*; echo gone; {shared} && echo survived"
     outcome, said = await shell(sandbox, workspace, script, limits=limits)
-    assert (outcome.killed, said) == ("memory", "gone\n")
+    assert outcome.killed == "memory"
+    assert "gone" in said
+    assert "survived" not in said
+
+
+async def test_files_of_an_earlier_command_give_a_later_one_no_memory(
+    sandbox: Sandbox, workspace: Workspace
+) -> None:
+    limits = Limits(timeout_seconds=30, memory_mb=96)
+    files = "for i in 1 2 3 4 5 6 7 8; do head -c 50000000 /dev/zero > f$i; sleep 0.25; done"
+    first, _ = await shell(sandbox, workspace, files, limits=limits)
+    script = f"python3 -c '{HOLDS_SHARED.format(size=300_000_000, wait=0)}' && echo survived"
+    second, said = await shell(sandbox, workspace, script, limits=limits)
+    third, _ = await shell(sandbox, workspace, "head -c 1000000 f8 > g", limits=limits)
+    assert [each.killed for each in (first, second, third)] == ["", "memory", ""]
+    assert "survived" not in said
 
 
 async def test_dev_shm_takes_half_of_the_memory_and_dev_nothing(

@@ -306,7 +306,6 @@ class Execution:
                 for stream in (self._process.stdin, self._process.stdout):
                     if stream is not None:
                         stream.close()
-            await _aside(self._cage.remove)
 
     async def _reason(self, exit_code: int) -> Killed:
         if self._killed or exit_code == 0:

@@ -23,12 +23,13 @@ _REFUSALS = 5
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """What was measured since the execution began."""
+    """What was measured of an execution."""
 
     memory_exceeded: bool
     processes_refused: int
     """How often a fork was refused; it rises as long as somebody tries."""
     peak_mb: int | None
+    """The most since its workspace was made."""
 
 
 class Cage(Protocol):
@@ -50,25 +51,34 @@ class Cage(Protocol):
     def kill(self) -> None:
         """Kills all processes in it, those that detached themselves too. Repeatable."""
 
-    def remove(self) -> None:
-        """Forgets it. Nothing lives in it any more."""
-
 
 class Cgroups:
-    """The cgroup directories below which each execution gets its own."""
+    """The cgroup directories below which each workspace gets its own.
+
+    One for all its executions, one after another: files on a tmpfs stay charged to the cgroup in
+    which they were written, so only there can they be told from other memory.
+    """
 
     def __init__(self, version: int, roots: dict[str, Path]) -> None:
         self.version = version
         self._roots = roots
 
-    def cage(self, name: str, limits: Limits) -> Cage:
-        """A new cage with `limits`. Raises OSError where the kernel refuses."""
+    def cage(self, name: str, limits: Limits, *, size: int) -> Cage:
+        """The cage of the workspace `name`, with `limits`. Raises OSError where the kernel refuses.
+
+        `size` as for `Cage.allow_files`.
+        """
         directories = {key: root / name for key, root in self._roots.items()}
         for directory in set(directories.values()):
             directory.mkdir(exist_ok=True)
-        made = _CgroupCage(self.version, directories, limits)
+        made = _CgroupCage(self.version, directories, limits, size)
         made.write_limits()
         return made
+
+    def forget(self, name: str) -> None:
+        """Removes the cage of a workspace that is gone. Nothing lives in it any more."""
+        for root in set(self._roots.values()):
+            _remove_directory(root / name)
 
     def kill_strays(self) -> int:
         """Kills what an earlier process of this worker left, and removes its cgroups."""
@@ -136,12 +146,16 @@ def _version2(name: str, own: dict[str, str]) -> Cgroups | None:
 
 
 class _CgroupCage:
-    def __init__(self, version: int, directories: dict[str, Path], limits: Limits) -> None:
+    def __init__(
+        self, version: int, directories: dict[str, Path], limits: Limits, size: int
+    ) -> None:
         self._version = version
         self._directories = directories
         self._limits = limits
-        self._allowed = limits.memory_mb * _MIB
+        self._allowed = self._with_files(size)
         self._refused = 0
+        self._counted = (self._kills(), self._forks_refused())
+        """By earlier executions."""
 
     @property
     def entrances(self) -> tuple[str, ...]:
@@ -166,21 +180,16 @@ class _CgroupCage:
                 self._write("memory", "memory.oom.group", "1")
 
     def sample(self, pid: int) -> Usage:  # noqa: ARG002 - it is in the cgroup
-        if self._version == 2:
-            killed = self._counter("memory", "memory.events", "oom_kill")
-            peak = self._number("memory.peak")
-        else:
-            killed = self._counter("memory", "memory.oom_control", "oom_kill")
-            peak = self._number("memory.max_usage_in_bytes")
+        peak = self._number("memory.peak" if self._version == 2 else "memory.max_usage_in_bytes")
+        kills, refused = self._counted
         return Usage(
-            memory_exceeded=killed > 0 or self._refused > _REFUSALS,
-            processes_refused=self._counter("pids", "pids.events", "max"),
+            memory_exceeded=self._kills() > kills or self._refused > _REFUSALS,
+            processes_refused=self._forks_refused() - refused,
             peak_mb=None if peak is None else peak // _MIB,
         )
 
     def allow_files(self, size: int) -> None:
-        most = self._limits.work_mb * _MIB
-        allowed = self._limits.memory_mb * _MIB + min(size + _SLACK, most)
+        allowed = self._with_files(size)
         if self._allowed - _SLACK <= allowed <= self._allowed:
             return
         try:
@@ -196,9 +205,15 @@ class _CgroupCage:
         for directory in set(self._directories.values()):
             _kill_directory(directory)
 
-    def remove(self) -> None:
-        for directory in set(self._directories.values()):
-            _remove_directory(directory)
+    def _with_files(self, size: int) -> int:
+        return self._limits.memory_mb * _MIB + min(size + _SLACK, self._limits.work_mb * _MIB)
+
+    def _kills(self) -> int:
+        name = "memory.events" if self._version == 2 else "memory.oom_control"
+        return self._counter("memory", name, "oom_kill")
+
+    def _forks_refused(self) -> int:
+        return self._counter("pids", "pids.events", "max")
 
     def _write_memory(self, allowed: int) -> None:
         if self._version == 2:
@@ -285,9 +300,6 @@ class _WatchdogCage:
                     os.kill(each, signal.SIGKILL)
             if not found:
                 break
-
-    def remove(self) -> None:
-        pass
 
 
 def _descendants(pid: int) -> list[int]:

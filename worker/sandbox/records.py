@@ -48,7 +48,7 @@ class Outcome:
     """`host:port` of package indexes and proxies that the worker's own configuration names, and
     that the egress proxy could not reach the last time it was asked to."""
     memory_peak_mb: int | None
-    """None where nothing measured it."""
+    """The most since the workspace was made; None where nothing measured it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,6 +24,7 @@ _SPARE_MB = 2048
 _SLOTS = 256
 _REMOVE_SECONDS = 5.0
 _LOOK_SECONDS = 0.5
+_FILE_BYTES = 1024
 
 
 class Scratch:
@@ -93,9 +94,10 @@ def fit(workspace: Workspace, limits: Limits) -> None:
 
 
 def size(workspace: Workspace) -> int:
-    """Bytes that a sized workspace holds."""
+    """Bytes of memory that a sized workspace takes, with what the kernel keeps of each file."""
     status = os.statvfs(workspace.path)
-    return (status.f_blocks - status.f_bfree) * status.f_frsize
+    files = (status.f_files - status.f_ffree) * _FILE_BYTES
+    return (status.f_blocks - status.f_bfree) * status.f_frsize + files
 
 
 def full(workspace: Workspace, limits: Limits) -> bool:
