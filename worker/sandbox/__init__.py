@@ -16,11 +16,12 @@ from bot.core.errors import Errored, SettingInvalid
 from worker.sandbox import bubblewrap, kernel, orders, selftest
 from worker.sandbox.egress import Egress
 from worker.sandbox.execution import Execution, reap_orphans
-from worker.sandbox.limits import Cage, Cgroups, find_cgroups, watchdog_cage
+from worker.sandbox.limits import Cage, Cgroups, find_cgroups
 from worker.sandbox.passing import Passing, survey
 from worker.sandbox.reach import Reach, check_hosts, named_hosts
 from worker.sandbox.records import Finding, Limits, Mount, Outcome, Workspace
 from worker.sandbox.users import BuildUsers
+from worker.sandbox.watchdog import watchdog_cage
 from worker.sandbox.workspaces import Scratch, fit, size
 
 __all__ = ["Finding", "Limits", "Mount", "Outcome", "Sandbox", "Workspace"]

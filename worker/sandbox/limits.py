@@ -1,4 +1,4 @@
-"""Memory, processes and CPU of one execution: cgroups of version 1 or 2, else a watchdog."""
+"""Memory, processes and CPU of what executes in one workspace, by cgroups of version 1 or 2."""
 
 from __future__ import annotations
 
@@ -45,7 +45,8 @@ class Cage(Protocol):
     def allow_files(self, size: int) -> None:
         """Files on a tmpfs count as memory: what the workspace's take is added to the limit.
 
-        `size` is how many bytes it holds. Shared memory and /dev/shm stay within the limit.
+        `size` is how many bytes it holds; 0 where it lies on disk. Shared memory and /dev/shm stay
+        within the limit.
         """
 
     def kill(self) -> None:
@@ -191,6 +192,7 @@ class _CgroupCage:
     def allow_files(self, size: int) -> None:
         allowed = self._with_files(size)
         if self._allowed - _SLACK <= allowed <= self._allowed:
+            self._refused = 0
             return
         try:
             self._write_memory(allowed)
@@ -206,7 +208,8 @@ class _CgroupCage:
             _kill_directory(directory)
 
     def _with_files(self, size: int) -> int:
-        return self._limits.memory_mb * _MIB + min(size + _SLACK, self._limits.work_mb * _MIB)
+        files = min(size + _SLACK, self._limits.work_mb * _MIB) if size else 0
+        return self._limits.memory_mb * _MIB + files
 
     def _kills(self) -> int:
         name = "memory.events" if self._version == 2 else "memory.oom_control"
@@ -249,80 +252,6 @@ class _CgroupCage:
             if found == key:
                 return int(value)
         return 0
-
-
-def watchdog_cage(limits: Limits, marker: str) -> Cage:
-    """Limits without cgroups: the processes below the first one are counted from time to time.
-
-    Each of them has `marker` (`NAME=value`) in its environment, if it is not sandboxed.
-    """
-    return _WatchdogCage(limits, marker)
-
-
-class _WatchdogCage:
-    def __init__(self, limits: Limits, marker: str) -> None:
-        self._limits = limits
-        self._marker = marker.encode()
-        self._pid = 0
-        self._peak = 0
-        self._refused = 0
-
-    @property
-    def entrances(self) -> tuple[str, ...]:
-        return ()
-
-    def sample(self, pid: int) -> Usage:
-        self._pid = pid
-        page = os.sysconf("SC_PAGE_SIZE")
-        found = _descendants(pid)
-        total = 0
-        for each in found:
-            with contextlib.suppress(OSError, ValueError, IndexError):
-                fields = Path(f"/proc/{each}/statm").read_text().split()
-                total += (int(fields[1]) - int(fields[2])) * page
-        self._peak = max(self._peak, total)
-        if len(found) > self._limits.processes * 0.95:
-            self._refused += 1
-        return Usage(
-            memory_exceeded=self._peak > self._limits.memory_mb * _MIB,
-            processes_refused=self._refused,
-            peak_mb=self._peak // _MIB,
-        )
-
-    def allow_files(self, size: int) -> None:
-        pass
-
-    def kill(self) -> None:
-        for _ in range(5 if self._pid else 0):
-            found = [*_descendants(self._pid), *_marked(self._marker)]
-            for each in reversed(found):
-                with contextlib.suppress(OSError):
-                    os.kill(each, signal.SIGKILL)
-            if not found:
-                break
-
-
-def _descendants(pid: int) -> list[int]:
-    children: dict[int, list[int]] = {}
-    for each in processes.ids():
-        if status := processes.stat(each):
-            children.setdefault(status.parent, []).append(each)
-    found, pending = [], [pid]
-    while pending:
-        for child in children.get(pending.pop(), ()):
-            found.append(child)
-            pending.append(child)
-    return found
-
-
-def _marked(marker: bytes) -> list[int]:
-    # What detached itself is nobody's descendant, but it has its environment yet.
-    found = []
-    for pid in processes.ids():
-        with contextlib.suppress(OSError):
-            if marker in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0"):
-                found.append(pid)
-    return found
 
 
 def _processes(directory: Path) -> list[int]:

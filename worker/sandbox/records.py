@@ -15,8 +15,11 @@ class Limits:
 
     timeout_seconds: float
     memory_mb: int
-    """MiB that its processes may take, shared memory included. Files of a workspace that lies in
-    memory come on top, within `work_mb`; half of it may be files in /dev/shm."""
+    """MiB that its processes may take, shared memory and /dev/shm (half of it) included.
+
+    Where the workspace lies in memory, its files come on top, within `work_mb`, and 64 MiB for
+    what is just being written.
+    """
     processes: int = 2048
     cpus: float | None = None
     work_mb: int = 4096
