@@ -1,6 +1,6 @@
 """A deployment's log as it is read: the lines of all its claims, whole, the last, or as they come.
 
-A line is read from Redis while it is there (an hour more once its log is saved), and then from the
+A line is read from Redis while it is there (minutes more once its log is saved), and then from the
 bucket, where the whole log of each claim is kept. Memory is bounded by a page of lines, whatever
 the length of the log.
 """

@@ -70,9 +70,16 @@ class Bench:
 
 @asynccontextmanager
 async def a_bench(
-    valkey: str, s3: S3, prefix: str, directory: Path, **changes: object
+    valkey: str,
+    s3: S3,
+    prefix: str,
+    directory: Path,
+    *,
+    output_seconds: float = 600.0,
+    environment: Mapping[str, str] = os.environ,
+    **changes: object,
 ) -> AsyncIterator[Bench]:
-    """A bench; `changes` are made to the settings."""
+    """A bench; `environment` is what its builds are told from, `changes` are to the settings."""
     settings = all_settings.load(
         {
             "PUSHLANE_DATA_DIR": str(directory),
@@ -97,12 +104,16 @@ async def a_bench(
         kind=settings.sandbox,
         scratch=directory / "scratch",
         egress=settings.egress,
-        environment=os.environ,
+        environment=environment,
     )
     await sandbox.start()
     spool = directory / "spool"
     spool.mkdir(exist_ok=True)
-    limits = Limits(megabytes=settings.build_output_mb, files=settings.build_output_files)
+    limits = Limits(
+        megabytes=settings.build_output_mb,
+        files=settings.build_output_files,
+        seconds=output_seconds,
+    )
     try:
         yield Bench(
             ledger=ledger,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import re
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -26,9 +25,6 @@ from worker.unpack import SOURCE, unpack
 
 _UNPACK_SECONDS: Final = 300.0
 _PATH: Final = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-_NETWORK: Final = re.compile(
-    r"\b(ECONNRESET|ECONNREFUSED|ETIMEDOUT|EAI_AGAIN|ERR_SOCKET_TIMEOUT|E50[0-4]|50[234] Bad)\b"
-)
 _QUIET: Final = {
     # Nobody is there to answer, to be told of updates, or to be counted.
     "COREPACK_ENABLE_DOWNLOAD_PROMPT": "0",
@@ -227,13 +223,10 @@ def _judge(build: _Build, command: str, code: str, outcome: Outcome) -> None:
     if outcome.exit_code == 0:
         return
     words = build.log.last_words
-    if (
-        code == "install_failed"
-        and settings.egress != "none"
-        and not outcome.refused_hosts
-        and build.log.recently(_NETWORK)
-    ):
-        raise Errored(f"the registry cannot be reached: {words}", code="registry_unreachable")
+    if code == "install_failed" and outcome.away_registries:
+        # The proxy has seen it: what a build prints decides nothing.
+        away = ", ".join(outcome.away_registries)
+        raise Errored(f"the registry cannot be reached: {away}", code="registry_unreachable")
     hint = f": {words[:200]}" if words else ""
     raise BuildFailed(f"`{command}` ended with exit code {outcome.exit_code}{hint}", code=code)
 
@@ -301,12 +294,14 @@ def _limits(build: _Build, *, seconds: float) -> Limits:
         timeout_seconds=seconds,
         memory_mb=settings.build_memory_mb,
         work_mb=max(4096, 3072 + settings.build_output_mb),
+        work_files=max(500_000, 400_000 + 2 * settings.build_output_files),
     )
 
 
 def _disk_full(build: _Build) -> BuildFailed:
-    size = _limits(build, seconds=0).work_mb
+    limits = _limits(build, seconds=0)
     return BuildFailed(
-        f"the source, its packages and its output need more than {size} MB: make them smaller",
+        f"the source, its packages and its output need more than {limits.work_mb} MB or "
+        f"{limits.work_files:,} files: make them smaller",
         code="build_disk_full",
     )

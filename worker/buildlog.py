@@ -1,7 +1,8 @@
 """A build's output as lines: cleaned, masked, streamed to the ledger as it is written, kept whole.
 
 What a build prints is a stranger's bytes. Lines reach the ledger at most every 50 ms; a build that
-prints faster than they are taken has to wait, and one that prints too much is ended.
+prints faster than they are taken has to wait, and one that prints too much is ended. The ledger
+gets the first megabytes of them and all that we say; the whole is for the bucket.
 """
 
 from __future__ import annotations
@@ -25,6 +26,8 @@ from bot.core.errors import BuildFailed, Errored, Full
 
 log = logging.getLogger(__name__)
 
+LIVE: Final = 4_000_000
+"""Bytes of a build's own lines that reach the ledger: Redis holds the logs of all of them."""
 LINE: Final = 4096
 """Characters of a line that are kept."""
 _HELD: Final = 65_536
@@ -37,6 +40,11 @@ _LINE_COST: Final = 48
 _RECENT: Final = 50
 _RETRY_SECONDS: Final = 0.5
 _SHORTEST_SECRET: Final = 6
+
+_CUT: Final = (
+    f"… the build has printed more than {LIVE // 1_000_000} MB: what it prints from here on is in "
+    "the whole log, which is shown some minutes after the build has ended"
+)
 
 # CSI sequences but SGR (colours), OSC, other escapes, and control characters but tab and ESC.
 _NOISE: Final = re.compile(
@@ -72,6 +80,7 @@ class BuildLog:
         self._append = append
         self._max_mb = max_mb
         self._left = max_mb * 1_000_000
+        self._live_left = LIVE
         self._secrets = _masks(secrets)
         self._line = bytearray()
         self._pending: list[str] = []
@@ -92,10 +101,6 @@ class BuildLog:
         # What npm adds at the end says only that the script before it failed.
         own = [line for line in why if not _NPM.match(line)]
         return next(iter([*own, *why, *said, *self._recent]), "")
-
-    def recently(self, pattern: re.Pattern[str]) -> bool:
-        """Whether one of the build's last lines has the pattern."""
-        return any(pattern.search(line) for line in self._recent)
 
     async def __aenter__(self) -> Self:
         self._flusher = asyncio.create_task(self._flush(), name="build log")
@@ -138,7 +143,9 @@ class BuildLog:
         """Adds lines of our own; they are never refused."""
         self._end_line()
         for line in text.splitlines():
-            self._add(_mask(_clean(line), self._secrets)[:LINE])
+            said = _mask(_clean(line), self._secrets)[:LINE]
+            self._keep(said)
+            self._send_soon(said)
 
     async def whole(self) -> bytes:
         """The whole log so far as UTF-8 text, one zstd frame with its size in it."""
@@ -172,10 +179,15 @@ class BuildLog:
             line = line[:LINE] + "…"
         if bare := re.sub(r"\x1b\[[0-9;:]*m", "", line).strip():
             self._recent.append(bare)
-        self._add(line)
+        size = self._keep(line) + _LINE_COST
+        if self._live_left >= 0:
+            self._live_left -= size
+            self._send_soon(line if self._live_left >= 0 else _CUT)
 
-    def _add(self, line: str) -> None:
-        self._whole.write(line.encode("utf-8", "replace") + b"\n")
+    def _keep(self, line: str) -> int:
+        return self._whole.write(line.encode("utf-8", "replace") + b"\n")
+
+    def _send_soon(self, line: str) -> None:
         if self._deaf:
             return
         self._pending.append(line)

@@ -7,9 +7,11 @@ UTF-8 is refused by name.
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -55,10 +57,13 @@ class Found:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """What an output may hold."""
+    """What an output may hold, and how long it may take."""
 
     megabytes: int
     files: int
+    """And as many directories and links besides, each as often as a link leads to it."""
+    seconds: float = 600.0
+    """For walking and packing it."""
 
 
 @dataclass(slots=True)
@@ -69,7 +74,8 @@ class _Walk:
     check: Callable[[], None]
     found: list[Found] = field(default_factory=list)
     bytes: int = 0
-    directories: int = 0
+    others: int = 0
+    """Directories that were entered and links that were followed."""
     dangling: list[str] = field(default_factory=list)
     linked: dict[tuple[int, int], list[str]] = field(default_factory=dict)
     links: dict[tuple[int, int], int] = field(default_factory=dict)
@@ -94,9 +100,8 @@ def walk(
 def _directory(
     walking: _Walk, parts: tuple[str, ...], site: str, above: tuple[tuple[int, int], ...]
 ) -> None:
-    walking.check()
-    walking.directories += 1
-    if walking.directories > walking.limits.files or len(above) > _DEPTH:
+    _count_other(walking)
+    if len(above) > _DEPTH:
         raise _too_many(walking)
     below: list[str] = []
     with tree.directory(walking.output.root, parts) as at:
@@ -109,6 +114,7 @@ def _directory(
         # Entries come from a copy of the descriptor, which scandir closes.
         with os.scandir(at) as entries:
             for entry in entries:
+                walking.check()
                 name = entry.name
                 if _left_out(walking.output, name, parts):
                     continue
@@ -122,6 +128,13 @@ def _directory(
                     _file(walking, (*parts, name), path, entry.stat(follow_symlinks=False))
     for name in below:
         _directory(walking, (*parts, name), f"{site}/{name}" if site else name, (*above, identity))
+
+
+def _count_other(walking: _Walk) -> None:
+    walking.check()
+    walking.others += 1
+    if walking.others > walking.limits.files:
+        raise _too_many(walking)
 
 
 def _left_out(output: Output, name: str, parts: Sequence[str]) -> bool:
@@ -168,12 +181,9 @@ _KINDS: Final = {
 def _link(
     walking: _Walk, parts: tuple[str, ...], path: str, above: tuple[tuple[int, int], ...]
 ) -> None:
-    walking.check()
     target = _resolve(walking, parts, path)
-    real = walking.output.root.joinpath(*target)
-    try:
-        status = os.lstat(real)
-    except (FileNotFoundError, NotADirectoryError):
+    status = _status(walking.output.root.joinpath(*target))
+    if status is None:
         walking.dangling.append(path)
         return
     if stat.S_ISDIR(status.st_mode):
@@ -200,14 +210,11 @@ def _resolve(walking: _Walk, parts: tuple[str, ...], path: str) -> tuple[str, ..
             here.pop()
             continue
         place = output.root.joinpath(*here, part)
-        try:
-            is_link = stat.S_ISLNK(os.lstat(place).st_mode)
-        except (FileNotFoundError, NotADirectoryError):
+        status = _status(place)
+        if status is None or not stat.S_ISLNK(status.st_mode):
             here.append(part)
             continue
-        if not is_link:
-            here.append(part)
-            continue
+        _count_other(walking)
         hops += 1
         if hops > _HOPS:
             raise _refused(walking, path, "link_loop", "a link that leads in circles")
@@ -231,8 +238,18 @@ def _resolve(walking: _Walk, parts: tuple[str, ...], path: str) -> tuple[str, ..
     return tuple(here)
 
 
+def _status(path: Path) -> os.stat_result | None:
+    """None where nothing is, nor could be: a link may name more than the kernel takes."""
+    try:
+        return os.lstat(path)
+    except OSError as error:
+        if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG):
+            return None
+        raise
+
+
 def _refuse_foreign_links(walking: _Walk) -> None:
-    """Hard links: every name of such a file must lie in the build's own directory."""
+    """Hard links: every name of such a file must be found in the build's own directory."""
     missing = {
         identity
         for identity, count in walking.links.items()
@@ -242,19 +259,22 @@ def _refuse_foreign_links(walking: _Walk) -> None:
         return
     seen = dict.fromkeys(missing, 0)
     for status in _everything(walking.output.root):
+        walking.check()
         identity = (status.st_dev, status.st_ino)
         if identity in seen and not stat.S_ISDIR(status.st_mode):
             seen[identity] += 1
     for identity, count in seen.items():
         if count < walking.links[identity]:
             path = walking.linked[identity][0]
-            raise _refused(walking, path, "link_outside", "a hard link to a file outside the build")
+            kind = "a hard link whose other names were not found in the build"
+            raise _refused(walking, path, "link_outside", kind)
 
 
 def _everything(root: Path) -> Iterator[os.stat_result]:
+    """What can be seen below `root`: not what lies deeper than the kernel takes in one path."""
     stack = [root]
     while stack:
-        with os.scandir(stack.pop()) as entries:
+        with suppress(OSError), os.scandir(stack.pop()) as entries:
             for entry in entries:
                 yield entry.stat(follow_symlinks=False)
                 if entry.is_dir(follow_symlinks=False):
@@ -290,7 +310,7 @@ def _leaves(walking: _Walk, path: str) -> BuildFailed:
 
 def _too_many(walking: _Walk) -> BuildFailed:
     return BuildFailed(
-        f"{walking.output.shown} holds more than {walking.limits.files:,} files: publish fewer, or "
-        "raise PUSHLANE_BUILD_OUTPUT_FILES",
+        f"{walking.output.shown} holds more than {walking.limits.files:,} files, or directories "
+        "and links: publish fewer, or raise PUSHLANE_BUILD_OUTPUT_FILES",
         code="output_too_many_files",
     )

@@ -124,8 +124,19 @@ class Publisher:
             if abandoned.is_set():
                 raise Errored("abandoned", code="abandoned")
 
+        ends = time.monotonic() + self._limits.seconds
+
+        def check_time() -> None:
+            check()
+            if time.monotonic() > ends:
+                raise BuildFailed(
+                    f"{output.shown} took longer than {self._limits.seconds:.0f} s to read: "
+                    "publish fewer files and links",
+                    code="output_too_slow",
+                )
+
         try:
-            made, dangling = await asyncio.to_thread(self._pack, output, known, check)
+            made, dangling = await asyncio.to_thread(self._pack, output, known, check_time)
         except asyncio.CancelledError:
             abandoned.set()
             raise

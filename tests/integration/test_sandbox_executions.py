@@ -6,6 +6,7 @@ import asyncio
 import os
 import time
 from collections.abc import AsyncIterator
+from dataclasses import replace
 
 import pytest
 
@@ -97,6 +98,17 @@ async def test_the_workspace_holds_no_more_than_it_may(
     assert outcome.exit_code != 0
 
 
+@pytest.mark.parametrize("sized", [True, False])
+async def test_the_workspace_holds_no_more_files_than_it_may(
+    sandbox: Sandbox, workspace: Workspace, sized: bool
+) -> None:
+    workspace = replace(workspace, sized=sized and workspace.sized)
+    limits = Limits(timeout_seconds=30, memory_mb=256, work_files=300)
+    script = "i=0; while echo > /tmp/f$i; do i=$((i+1)); sleep 0.001; done; exit 3"
+    outcome, _ = await shell(sandbox, workspace, script, limits=limits)
+    assert outcome.killed == "disk"
+
+
 async def test_files_of_the_workspace_do_not_eat_the_memory_limit(
     sandbox: Sandbox, workspace: Workspace
 ) -> None:
@@ -104,6 +116,56 @@ async def test_files_of_the_workspace_do_not_eat_the_memory_limit(
     script = "for i in 1 2 3 4 5 6; do head -c 60000000 /dev/zero > f$i; sleep 0.25; done"
     outcome, said = await shell(sandbox, workspace, script, limits=limits)
     assert (outcome.exit_code, outcome.killed) == (0, ""), said
+
+
+HOLDS_SHARED = (
+    "import mmap,time; m=mmap.mmap(-1,{size}); "
+    "[m.write(bytes(1000000)) for _ in range({size}//1000000)]; time.sleep({wait})"
+)
+
+
+async def test_shared_memory_is_memory(sandbox: Sandbox, workspace: Workspace) -> None:
+    limits = Limits(timeout_seconds=30, memory_mb=96)
+    script = f"python3 -c '{HOLDS_SHARED.format(size=400_000_000, wait=0)}' && echo survived"
+    outcome, said = await shell(sandbox, workspace, script, limits=limits)
+    assert outcome.killed == "memory"
+    assert "survived" not in said
+
+
+async def test_what_files_took_is_no_memory_when_they_are_gone(
+    sandbox: Sandbox, workspace: Workspace
+) -> None:
+    limits = Limits(timeout_seconds=30, memory_mb=96)
+    files = "for i in 1 2 3 4 5 6 7 8; do head -c 50000000 /dev/zero > f$i; sleep 0.25; done"
+    shared = f"python3 -c '{HOLDS_SHARED.format(size=300_000_000, wait=20)}'"
+    script = f"{files}; rm f*; echo gone; {shared} && echo survived"
+    outcome, said = await shell(sandbox, workspace, script, limits=limits)
+    assert outcome.killed == "memory"
+    assert "gone" in said
+    assert "survived" not in said
+
+
+async def test_files_of_an_earlier_command_give_a_later_one_no_memory(
+    sandbox: Sandbox, workspace: Workspace
+) -> None:
+    limits = Limits(timeout_seconds=30, memory_mb=96)
+    files = "for i in 1 2 3 4 5 6 7 8; do head -c 50000000 /dev/zero > f$i; sleep 0.25; done"
+    first, _ = await shell(sandbox, workspace, files, limits=limits)
+    script = f"python3 -c '{HOLDS_SHARED.format(size=300_000_000, wait=0)}' && echo survived"
+    second, said = await shell(sandbox, workspace, script, limits=limits)
+    third, _ = await shell(sandbox, workspace, "head -c 1000000 f8 > g", limits=limits)
+    assert [each.killed for each in (first, second, third)] == ["", "memory", ""]
+    assert "survived" not in said
+
+
+async def test_dev_shm_takes_half_of_the_memory_and_dev_nothing(
+    sandbox: Sandbox, workspace: Workspace
+) -> None:
+    limits = Limits(timeout_seconds=30, memory_mb=256)
+    script = "head -c 300000000 /dev/zero > /dev/shm/x; stat -c %s /dev/shm/x; echo > /dev/x"
+    outcome, said = await shell(sandbox, workspace, script, limits=limits)
+    assert str(128 * 1024 * 1024) in said.split()
+    assert (outcome.exit_code, outcome.killed) == (2, ""), said
 
 
 async def test_an_output_that_cannot_be_taken_kills_and_is_raised_again(

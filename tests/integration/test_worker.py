@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import signal
+import socket
 import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -182,6 +183,49 @@ async def test_an_npm_project_is_built_by_its_script(bench: Bench) -> None:
     ended = await bench.record(held.id)
     assert ended.status is Status.READY, await bench.log(held)
     assert await content(bench, await manifest_of(bench, held), "index.html") == b"main 1"
+
+
+async def test_an_output_that_takes_too_long_to_read_is_the_repositorys_fault(
+    valkey: str, seaweedfs: S3, prefix: str, tmp_path: Path
+) -> None:
+    async with a_bench(valkey, seaweedfs, prefix, tmp_path, output_seconds=0) as bench:
+        held = await bench.held({"index.html": PAGE})
+        await bench.worker.loop().attend(held)
+        ended = await bench.record(held.id)
+    assert (ended.status, ended.error_code) == (Status.FAILED, "output_too_slow")
+    assert "\n" not in ended.error_message
+
+
+FETCHED = (
+    "bash -c 'exec 3<>/dev/tcp/127.0.0.1/3128; "
+    'printf "CONNECT 127.0.0.1:{port} HTTP/1.1\\r\\n\\r\\n" >&3; cat <&3\'; echo ECONNRESET; exit 1'
+)
+"""Installs from a registry on that port, and fails."""
+
+
+def installing(command: str) -> dict[str, str]:
+    return {"pushlane.toml": f"[build]\ninstall = '''{command}'''\ncommand = \"true\"\n"}
+
+
+async def test_what_a_build_prints_makes_no_fault_of_ours(bench: Bench) -> None:
+    held = await bench.held(installing("echo npm error code ECONNRESET, 503 Bad; exit 1"))
+    await bench.worker.loop().attend(held)
+    ended = await bench.record(held.id)
+    assert (ended.status, ended.error_code) == (Status.FAILED, "install_failed")
+
+
+async def test_a_registry_that_the_proxy_cannot_reach_is_tried_again(
+    valkey: str, seaweedfs: S3, prefix: str, tmp_path: Path
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as gone:
+        port = gone.getsockname()[1]
+    environment = {**os.environ, "npm_config_registry": f"http://127.0.0.1:{port}/"}
+    async with a_bench(valkey, seaweedfs, prefix, tmp_path, environment=environment) as bench:
+        held = await bench.held(installing(FETCHED.format(port=port)))
+        await bench.worker.loop().attend(held)
+        again = await bench.record(held.id)
+    assert (again.status, again.error_code) == (Status.QUEUED, "registry_unreachable")
+    assert f"127.0.0.1:{port}" in again.error_message
 
 
 class TestProcess:

@@ -1,12 +1,13 @@
-"""What of a build's output says why it failed."""
+"""What of a build's output says why it failed, and how much of it goes where."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 import pytest
+import zstandard
 
-from worker.buildlog import BuildLog
+from worker.buildlog import LIVE, BuildLog
 
 VITE = """\
 vite v7.0.0 building for production...
@@ -69,3 +70,38 @@ async def test_where_only_npm_speaks_it_is_npm_that_says_why() -> None:
     async with BuildLog(_taken, max_mb=1) as log:
         await log.write(NPM.encode())
         assert log.last_words.startswith("npm error 404 Not Found")
+
+
+async def test_the_ledger_gets_the_first_megabytes_and_what_we_say_and_the_bucket_gets_all() -> (
+    None
+):
+    live: list[str] = []
+
+    async def append(lines: Sequence[str]) -> bool:
+        live.extend(lines)
+        return True
+
+    async with BuildLog(append, max_mb=16) as log:
+        await log.say("$ make")
+        for number in range(3000):
+            await log.write(f"{number:02000}\n".encode())
+        await log.say("Failed: no rule")
+        whole = zstandard.decompress(await log.whole()).decode().splitlines()
+    assert sum(len(line) for line in live) < LIVE
+    assert [live[0], live[-1]] == ["$ make", "Failed: no rule"]
+    assert "the whole log" in live[-2]
+    assert len([line for line in live if "the whole log" in line]) == 1
+    assert live[:-2] == whole[: len(live) - 2]
+    assert len(whole) == 3002
+
+
+async def test_lines_that_say_nothing_count_too() -> None:
+    live: list[str] = []
+
+    async def append(lines: Sequence[str]) -> bool:
+        live.extend(lines)
+        return True
+
+    async with BuildLog(append, max_mb=16) as log:
+        await log.write(b"\n" * 150_000)
+    assert len(live) < 100_000

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from worker.sandbox.kernel import bytes_of_tree, remove_tree
+from worker.sandbox.kernel import remove_tree, size_of_tree
 from worker.sandbox.passing import survey
 
 
@@ -63,4 +63,24 @@ def test_a_tree_is_removed_whatever_its_modes_and_depth(tmp_path: Path) -> None:
 def test_the_size_of_a_tree_follows_no_link(tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(b"x" * 100_000)
     (tmp_path / "link").symlink_to("/usr")
-    assert 100_000 <= bytes_of_tree(tmp_path, enough=10**9) < 200_000
+    size, count = size_of_tree(tmp_path, most_bytes=10**9, most_files=10**9)
+    assert 100_000 <= size < 200_000
+    assert count == 2
+
+
+def test_a_tree_is_read_no_further_than_to_the_most(tmp_path: Path) -> None:
+    for number in range(10):
+        (tmp_path / str(number)).write_bytes(b"x" * 10_000)
+    assert size_of_tree(tmp_path, most_bytes=10**9, most_files=4)[1] == 4
+    assert size_of_tree(tmp_path, most_bytes=30_000, most_files=10**9)[0] < 50_000
+
+
+def test_a_place_too_deep_to_look_at_hides_no_size(tmp_path: Path) -> None:
+    at = os.open(tmp_path, os.O_RDONLY)
+    for _ in range(30):
+        os.mkdir("d" * 200, dir_fd=at)
+        below = os.open("d" * 200, os.O_RDONLY, dir_fd=at)
+        os.close(at)
+        at = below
+    os.close(at)
+    assert size_of_tree(tmp_path, most_bytes=10**9, most_files=10**9) == (10**9, 10**9)

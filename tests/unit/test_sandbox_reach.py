@@ -34,6 +34,9 @@ PUBLIC = Reach("public")
         "::127.0.0.1",
         "64:ff9b::a00:1",
         "2002:7f00:1::",
+        "168.63.129.16",
+        "192.0.0.192",
+        "64:ff9b:1::7f00:1",
     ],
 )
 def test_an_address_of_the_machine_or_its_neighbours_is_refused(text: str) -> None:

@@ -16,12 +16,13 @@ from bot.core.errors import Errored, SettingInvalid
 from worker.sandbox import bubblewrap, kernel, orders, selftest
 from worker.sandbox.egress import Egress
 from worker.sandbox.execution import Execution, reap_orphans
-from worker.sandbox.limits import Cage, Cgroups, find_cgroups, watchdog_cage
+from worker.sandbox.limits import Cage, Cgroups, find_cgroups
 from worker.sandbox.passing import Passing, survey
 from worker.sandbox.reach import Reach, check_hosts, named_hosts
 from worker.sandbox.records import Finding, Limits, Mount, Outcome, Workspace
 from worker.sandbox.users import BuildUsers
-from worker.sandbox.workspaces import Scratch, fit
+from worker.sandbox.watchdog import watchdog_cage
+from worker.sandbox.workspaces import Scratch, fit, size
 
 __all__ = ["Finding", "Limits", "Mount", "Outcome", "Sandbox", "Workspace"]
 
@@ -52,7 +53,6 @@ class Sandbox:
         self._cgroups: Cgroups | None = None
         self._passing: Passing | None = None
         self._egress: Egress | None = None
-        self._count = 0
 
     async def start(self) -> None:
         """Prepares users, limits and egress, and kills what an earlier process left.
@@ -106,11 +106,19 @@ class Sandbox:
 
     @asynccontextmanager
     async def workspace(self) -> AsyncIterator[Workspace]:
-        """A fresh directory with a `home` and a `tmp`, removed at the end whatever is in it."""
+        """A fresh directory with a `home` and a `tmp`, removed at the end whatever is in it.
+
+        One command at a time executes in it.
+        """
         if self._scratch is None or self._users is None:
             raise Errored("the sandbox is not started", code="sandbox_not_started")
-        async with self._scratch.workspace(self._users) as made:
-            yield made
+        made: Workspace | None = None
+        try:
+            async with self._scratch.workspace(self._users) as made:
+                yield made
+        finally:
+            if made is not None and self._cgroups is not None:
+                await asyncio.shield(asyncio.to_thread(self._cgroups.forget, made.path.name))
 
     async def execute(  # noqa: PLR0913 - the sandbox's one verb; each is said by keyword
         self,
@@ -146,16 +154,12 @@ class Sandbox:
             marker=f"PUSHLANE_EXECUTION={secrets.token_hex(12)}",
         )
         cage = await asyncio.to_thread(self._prepare, call, limits)
-        try:
-            if self._kind == "bubblewrap":
-                order = orders.sandboxed(call, self._passing, self._bwrap)
-            else:
-                order = orders.unprotected(call, self._passing)
-            if self._cgroups is None:
-                order = orders.counting_processes(order, limits)
-        except BaseException:
-            cage.remove()
-            raise
+        if self._kind == "bubblewrap":
+            order = orders.sandboxed(call, self._passing, self._bwrap, limits)
+        else:
+            order = orders.unprotected(call, self._passing)
+        if self._cgroups is None:
+            order = orders.counting_processes(order, limits)
         execution = Execution(
             order,
             cage=cage,
@@ -182,11 +186,11 @@ class Sandbox:
     def _prepare(self, call: orders.Call, limits: Limits) -> Cage:
         orders.make_directories(call)
         fit(call.workspace, limits)
-        self._count += 1
         if self._cgroups is None:
             return watchdog_cage(limits, call.marker)
         try:
-            return self._cgroups.cage(f"{os.getpid()}-{self._count}", limits)
+            held = size(call.workspace) if call.workspace.sized else 0
+            return self._cgroups.cage(call.workspace.path.name, limits, size=held)
         except OSError as problem:
             raise Errored(f"no cgroup for the build: {problem}", code="sandbox_failed") from None
 

@@ -47,20 +47,22 @@ FILES = {
 }
 
 
-def arguments(
+def arguments(  # noqa: PLR0913 - each is one thing that is seen inside
     *,
     workspace: Path,
     mounts: Sequence[Mount],
     shown: Iterable[Path],
     environment: Mapping[str, str],
     cwd: str,
+    shared_memory: int,
     status: int,
     filter_program: int | None,
     files: Mapping[str, int],
 ) -> bytes:
     """What bubblewrap reads from --args: NUL-separated options, without the command.
 
-    The network namespace is the caller's. `status`, `filter_program` and `files` are descriptors.
+    The network namespace is the caller's. /dev/shm takes `shared_memory` bytes. `status`,
+    `filter_program` and `files` are descriptors.
     """
     out = [
         *("--unshare-all", "--share-net", "--unshare-user", "--disable-userns"),
@@ -80,6 +82,8 @@ def arguments(
     for target, descriptor in files.items():
         out += ["--perms", "0644", "--ro-bind-data", str(descriptor), target]
     out += ["--proc", "/proc", "--dev", "/dev", "--dir", "/run"]
+    out += ["--size", str(shared_memory), "--perms", "1777", "--tmpfs", "/dev/shm"]  # noqa: S108
+    out += ["--remount-ro", "/dev"]
     out += ["--bind", str(workspace), "/work"]
     # Inside, the build is alone: /tmp is its workspace's own.
     out += ["--bind", str(workspace / "tmp"), "/tmp"]  # noqa: S108

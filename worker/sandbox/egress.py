@@ -9,8 +9,10 @@ import ipaddress
 import socket
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
 from urllib.parse import unquote, urlsplit, urlunsplit
 
+from worker.sandbox.lookup import Lookup
 from worker.sandbox.reach import Address, Reach, host_of, literal, own_addresses, plain
 
 _HEAD_LIMIT = 64 * 1024
@@ -35,6 +37,17 @@ class Upstream:
     authorization: str | None
 
 
+class _Asked(NamedTuple):
+    """The first line of a request to the proxy."""
+
+    method: str
+    target: str
+    version: str
+    scheme: str
+    host: str
+    port: int
+
+
 class Egress:
     """What all executions of one worker share: the policy, and the worker's own proxies."""
 
@@ -56,7 +69,9 @@ class Egress:
         await port.open(listener)
         return port
 
-    async def connect(self, host: str, port: int, scheme: str) -> tuple[Streams, bool]:
+    async def connect(
+        self, host: str, port: int, scheme: str, lookup: Lookup
+    ) -> tuple[Streams, bool]:
         """Streams to host:port, and whether they end at a proxy that wants absolute URLs.
 
         Raises Refused, or OSError where the host cannot be reached.
@@ -65,13 +80,13 @@ class Egress:
             raise Refused(f"{host}:{port} is not on the list of hosts that builds may reach")
         upstream = self._upstream[scheme]
         if upstream is not None and not self._goes_direct(host):
-            await self._permitted(host, port, must_resolve=False)
+            await self._permitted(host, port, lookup, must_resolve=False)
             streams = await asyncio.open_connection(upstream.host, upstream.port, limit=_HEAD_LIMIT)
             if scheme == "https":
                 await _tunnel(streams, host, port, upstream)
             return streams, scheme == "http"
         problem: OSError | None = None
-        for address in await self._permitted(host, port, must_resolve=True):
+        for address in await self._permitted(host, port, lookup, must_resolve=True):
             try:
                 return await asyncio.open_connection(address, port, limit=_HEAD_LIMIT), False
             except OSError as error:
@@ -83,7 +98,9 @@ class Egress:
         upstream = self._upstream["http"]
         return None if upstream is None else upstream.authorization
 
-    async def _permitted(self, host: str, port: int, *, must_resolve: bool) -> list[str]:
+    async def _permitted(
+        self, host: str, port: int, lookup: Lookup, *, must_resolve: bool
+    ) -> list[str]:
         # Resolved once, and the very addresses that were looked at are connected to: a name that
         # answers differently the second time gains nothing.
         address = literal(host)
@@ -91,14 +108,11 @@ class Egress:
             found = [str(address)]
         else:
             try:
-                answers = await asyncio.get_running_loop().getaddrinfo(
-                    host, port, type=socket.SOCK_STREAM
-                )
-            except (OSError, UnicodeError) as error:
-                if not must_resolve:
-                    return []
-                raise OSError(f"{host} cannot be resolved: {error}") from None
-            found = list(dict.fromkeys(str(answer[4][0]) for answer in answers))
+                found = await lookup.addresses(host, port)
+            except OSError:
+                if must_resolve:
+                    raise
+                return []
         if self.reach.trusted(host, port):
             return found
         own: set[Address] = await asyncio.to_thread(own_addresses)
@@ -124,18 +138,25 @@ class Egress:
 
 
 class EgressPort:
-    """The proxy of one execution. It remembers what it refused."""
+    """The proxy of one execution. It remembers what it refused, and which registry was away."""
 
     def __init__(self, egress: Egress) -> None:
         self._egress = egress
+        self._lookup = Lookup()
         self._server: asyncio.Server | None = None
         self._refused: dict[str, None] = {}
+        self._away: dict[str, None] = {}
         self._handlers: set[asyncio.Task[None]] = set()
 
     @property
     def refused_hosts(self) -> tuple[str, ...]:
         """`host:port` of what was refused, each once, at most a hundred."""
         return tuple(self._refused)
+
+    @property
+    def away_registries(self) -> tuple[str, ...]:
+        """`host:port` of what the operator's configuration names and was out of reach at last."""
+        return tuple(self._away)
 
     async def open(self, listener: socket.socket) -> None:
         """Starts to accept."""
@@ -173,49 +194,69 @@ class EgressPort:
     ) -> None:
         line, _, rest = head.partition(b"\r\n")
         try:
-            method, target, version = line.decode("ascii").split(" ")
-            if not version.startswith("HTTP/1."):
-                raise ValueError(version)
-            if method == "CONNECT":
-                scheme = "https"
-                name, _, number = target.rpartition(":")
-                host, port = plain(name), int(number)
-            else:
-                scheme = "http"
-                pair = host_of(target)
-                if pair is None or not target.lower().startswith("http://"):
-                    raise ValueError(target)
-                host, port = pair
-            if not host or not 0 < port < 65536 or not (host + target).isprintable():
-                raise ValueError(target)
+            asked = _asked(line)
         except ValueError:
             await _say(writer, 400, "this proxy takes CONNECT host:port and http:// requests")
             return
+        host, port = asked.host, asked.port
         try:
             async with asyncio.timeout(_CONNECT_SECONDS):
-                (far_reader, far_writer), absolute = await self._egress.connect(host, port, scheme)
+                (far_reader, far_writer), absolute = await self._egress.connect(
+                    host, port, asked.scheme, self._lookup
+                )
         except Refused as refused:
             if len(self._refused) < 100:
                 self._refused.setdefault(f"{host}:{port}")
             await _say(writer, 403, str(refused))
             return
         except (OSError, TimeoutError) as problem:
+            self._note(host, port, away=True)
             await _say(writer, 502, f"{host}:{port} cannot be reached: {problem or 'no answer'}")
             return
+        self._note(host, port, away=False)
         try:
-            if scheme == "https":
+            if asked.scheme == "https":
                 writer.write(b"HTTP/1.1 200 Connection established\r\n\r\n")
             else:
                 secret = self._egress.authorization() if absolute else None
-                far_writer.write(_forwarded(method, target, version, rest, absolute, secret))
+                far_writer.write(_forwarded(asked, rest, absolute, secret))
             await _both_ways((reader, writer), (far_reader, far_writer))
+            if isinstance(far_reader.exception(), OSError):
+                self._note(host, port, away=True)
         finally:
             far_writer.transport.abort()
 
+    def _note(self, host: str, port: int, *, away: bool) -> None:
+        """What a repository reaches for by itself is its own affair, and not noted."""
+        if not self._egress.reach.trusted(host, port):
+            return
+        if away:
+            self._away.setdefault(f"{host}:{port}")
+        else:
+            self._away.pop(f"{host}:{port}", None)
 
-def _forwarded(
-    method: str, target: str, version: str, rest: bytes, absolute: bool, secret: str | None
-) -> bytes:
+
+def _asked(line: bytes) -> _Asked:
+    method, target, version = line.decode("ascii").split(" ")
+    if not version.startswith("HTTP/1."):
+        raise ValueError(version)
+    if method == "CONNECT":
+        scheme = "https"
+        name, _, number = target.rpartition(":")
+        host, port = plain(name), int(number)
+    else:
+        scheme = "http"
+        pair = host_of(target)
+        if pair is None or not target.lower().startswith("http://"):
+            raise ValueError(target)
+        host, port = pair
+    if not host or not 0 < port < 65536 or not (host + target).isprintable():
+        raise ValueError(target)
+    return _Asked(method, target, version, scheme, host, port)
+
+
+def _forwarded(asked: _Asked, rest: bytes, absolute: bool, secret: str | None) -> bytes:
+    target = asked.target
     parts = urlsplit(target)
     if not absolute:
         target = urlunsplit(("", "", parts.path or "/", parts.query, ""))
@@ -228,7 +269,7 @@ def _forwarded(
         not in (b"connection", b"proxy-connection", b"proxy-authorization", b"keep-alive", b"host")
     ]
     network = parts.netloc.rpartition("@")[2].encode()
-    lines = [f"{method} {target} {version}".encode(), b"Host: " + network, *kept]
+    lines = [f"{asked.method} {target} {asked.version}".encode(), b"Host: " + network, *kept]
     lines.append(b"Connection: close")
     if secret:
         lines.append(b"Proxy-Authorization: " + secret.encode())

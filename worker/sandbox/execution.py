@@ -13,9 +13,11 @@ import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, ParamSpec, TypeVar
 
 import msgspec
 
@@ -25,13 +27,16 @@ from worker.sandbox.egress import Egress, EgressPort
 from worker.sandbox.limits import Cage, Usage
 from worker.sandbox.records import Killed, Limits, Outcome, Owner, Workspace
 
+P = ParamSpec("P")
+T = TypeVar("T")
 PROXY_PORT = 3128
 _LAUNCHER = str(Path(__file__).with_name("launch.py"))
 _TICK_SECONDS = 0.1
-_DISK_SECONDS = 0.5
 _FORK_STORM_SECONDS = 3.0
 _FORK_CALM_SECONDS = 5.0  # shells wait some seconds before they try a refused fork again
 _DEATH_SECONDS = 10.0
+_THREADS = ThreadPoolExecutor(64, thread_name_prefix="execution")
+"""Theirs alone: whatever else of this process waits in threads, no kill waits behind it."""
 _live: set[int] = set()
 
 
@@ -107,6 +112,7 @@ class Execution:
             seconds=time.monotonic() - begun,
             killed=await self._reason(exit_code),
             refused_hosts=self._port.refused_hosts if self._port else (),
+            away_registries=self._port.away_registries if self._port else (),
             memory_peak_mb=self._usage.peak_mb,
         )
 
@@ -210,7 +216,7 @@ class Execution:
         stopped = asyncio.ensure_future(self._stop.wait()) if self._stop else None
         watched = [each for each in (exited, stopped) if each is not None]
         deadline = time.monotonic() + self._limits.timeout_seconds
-        disk_due, storm = 0.0, _ForkStorm()
+        disk, storm = workspaces.Watch(self._workspace, self._limits), _ForkStorm()
         try:
             while not exited.done():
                 now = time.monotonic()
@@ -229,11 +235,8 @@ class Execution:
                     self._killed = "memory"
                 elif storm.rages(self._usage.processes_refused, now=now):
                     self._killed = "processes"
-                if not self._workspace.sized and now >= disk_due:
-                    if await asyncio.to_thread(workspaces.full, self._workspace, self._limits):
-                        self._killed = self._killed or "disk"
-                    taken = time.monotonic() - now
-                    disk_due = now + max(_DISK_SECONDS, 10 * taken)
+                elif not self._workspace.sized and await _aside(disk.full):
+                    self._killed = "disk"
                 if self._killed:
                     break
         finally:
@@ -248,7 +251,7 @@ class Execution:
         self._read_status()
         self._usage = self._cage.sample(self._process.pid)
         if self._workspace.sized:
-            self._cage.allow_files()
+            self._cage.allow_files(workspaces.size(self._workspace))
 
     async def _kill(self) -> None:
         """Kills all, and returns when the kernel has ended the last of it."""
@@ -262,13 +265,13 @@ class Execution:
                     os.kill(self._inner_pid, signal.SIGKILL)
             if self._killed or not _has_exited(self._pidfd):
                 # Before the first process: those below it could not be found any more after.
-                await asyncio.to_thread(self._cage.kill)
+                await _aside(self._cage.kill)
                 with contextlib.suppress(OSError):
                     signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
                 await pipes.ready(self._pidfd)
             self._read_status()
             process.wait()
-        await asyncio.to_thread(self._cage.kill)
+        await _aside(self._cage.kill)
         await self._reap()
 
     async def _reap(self) -> None:
@@ -286,7 +289,7 @@ class Execution:
             await asyncio.sleep(0.002)
         self._inner_pid = 0
         if self._order.status is None:
-            await asyncio.to_thread(reap_orphans)
+            await _aside(reap_orphans)
 
     async def _end(self) -> None:
         try:
@@ -303,7 +306,6 @@ class Execution:
                 for stream in (self._process.stdin, self._process.stdout):
                     if stream is not None:
                         stream.close()
-            await asyncio.to_thread(self._cage.remove)
 
     async def _reason(self, exit_code: int) -> Killed:
         if self._killed or exit_code == 0:
@@ -312,7 +314,7 @@ class Execution:
             return "memory"
         if self._usage.processes_refused:
             return "processes"
-        if await asyncio.to_thread(workspaces.full, self._workspace, self._limits):
+        if await _aside(workspaces.full, self._workspace, self._limits):
             return "disk"
         return ""
 
@@ -357,6 +359,11 @@ class _ForkStorm:
         if now - self._last > _FORK_CALM_SECONDS:
             self._since = 0.0
         return False
+
+
+async def _aside(call: Callable[P, T], *args: P.args, **named: P.kwargs) -> T:
+    loop = asyncio.get_running_loop()
+    return await loop.run_in_executor(_THREADS, partial(call, *args, **named))
 
 
 def _interpreter() -> str:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import errno
 import os
 import stat
+from collections.abc import Iterator
 from pathlib import Path
 
 MS_NOSUID, MS_NODEV, MS_REMOUNT = 2, 4, 32
@@ -26,10 +28,10 @@ def become_subreaper() -> None:
     _checked(_libc.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0), "prctl(PR_SET_CHILD_SUBREAPER)")
 
 
-def mount_tmpfs(target: Path, *, size_mb: int, remount: bool = False) -> None:
-    """Mounts (or resizes) a tmpfs of `size_mb` MiB. Raises OSError."""
+def mount_tmpfs(target: Path, *, size_mb: int, files: int, remount: bool = False) -> None:
+    """Mounts (or resizes) a tmpfs of `size_mb` MiB for so many files. Raises OSError."""
     flags = MS_NOSUID | MS_NODEV | (MS_REMOUNT if remount else 0)
-    options = f"size={size_mb}m,mode=0700".encode()
+    options = f"size={size_mb}m,nr_inodes={files},mode=0700".encode()
     _checked(
         _libc.mount(b"pushlane", os.fsencode(target), b"tmpfs", ctypes.c_ulong(flags), options),
         f"mount {target}",
@@ -113,31 +115,39 @@ def _remove(parent: int, name: str) -> None:
     os.rmdir(name, dir_fd=parent)
 
 
-def bytes_of_tree(path: Path, *, enough: int) -> int:
-    """Bytes on disk below `path`, counted no further than `enough`.
+def size_of_tree(path: Path, *, most_bytes: int, most_files: int) -> tuple[int, int]:
+    """Bytes on disk below `path`, and files, directories and links; no further than to the most.
 
-    Unreadable directories are made readable, so that none hides its size.
+    Unreadable directories are made readable, so that none hides its size. One that lies deeper
+    than the kernel takes in one path counts as the most of both.
     """
-    total, pending = 0, [path]
-    while pending and total < enough:
+    size, count, pending = 0, 0, [path]
+    while pending:
         directory = pending.pop()
         try:
-            entries = list(os.scandir(directory))
-        except PermissionError:
-            try:
-                _unlock_at(directory)
-                entries = list(os.scandir(directory))
-            except OSError:
-                continue
-        except OSError:
-            continue
-        for entry in entries:
-            with contextlib.suppress(OSError):
-                status = entry.stat(follow_symlinks=False)
-                total += status.st_blocks * 512
-                if stat.S_ISDIR(status.st_mode):
-                    pending.append(Path(entry.path))
-    return total
+            for entry in _entries(directory):
+                with contextlib.suppress(FileNotFoundError):
+                    status = entry.stat(follow_symlinks=False)
+                    size += status.st_blocks * 512
+                    if stat.S_ISDIR(status.st_mode):
+                        pending.append(Path(entry.path))
+                count += 1
+                if size >= most_bytes or count >= most_files:
+                    return size, count
+        except OSError as error:
+            if error.errno == errno.ENAMETOOLONG:
+                return most_bytes, most_files
+    return size, count
+
+
+def _entries(directory: Path) -> Iterator[os.DirEntry[str]]:
+    try:
+        found = os.scandir(directory)
+    except PermissionError:
+        _unlock_at(directory)
+        found = os.scandir(directory)
+    with found:
+        yield from found
 
 
 def own_tree(path: Path, *, uid: int, gid: int) -> None:

@@ -1,4 +1,4 @@
-"""Memory, processes and CPU of one execution: cgroups of version 1 or 2, else a watchdog."""
+"""Memory, processes and CPU of what executes in one workspace, by cgroups of version 1 or 2."""
 
 from __future__ import annotations
 
@@ -15,16 +15,21 @@ from worker.sandbox.records import Limits
 
 _MIB = 1024 * 1024
 _CPU_PERIOD_US = 100_000
+_SLACK = 64 * _MIB
+"""What may be written to files between two measurements."""
+_REFUSALS = 5
+"""So often in a row a lower limit may be refused: memory is given back in its own time."""
 
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """What was measured since the execution began."""
+    """What was measured of an execution."""
 
     memory_exceeded: bool
     processes_refused: int
     """How often a fork was refused; it rises as long as somebody tries."""
     peak_mb: int | None
+    """The most since its workspace was made."""
 
 
 class Cage(Protocol):
@@ -37,31 +42,44 @@ class Cage(Protocol):
     def sample(self, pid: int) -> Usage:
         """Measures; `pid` is the first process of the execution, outside."""
 
-    def allow_files(self) -> None:
-        """Files on a tmpfs count as memory: what they take is added to the limit."""
+    def allow_files(self, size: int) -> None:
+        """Files on a tmpfs count as memory: what the workspace's take is added to the limit.
+
+        `size` is how many bytes it holds; 0 where it lies on disk. Shared memory and /dev/shm stay
+        within the limit.
+        """
 
     def kill(self) -> None:
         """Kills all processes in it, those that detached themselves too. Repeatable."""
 
-    def remove(self) -> None:
-        """Forgets it. Nothing lives in it any more."""
-
 
 class Cgroups:
-    """The cgroup directories below which each execution gets its own."""
+    """The cgroup directories below which each workspace gets its own.
+
+    One for all its executions, one after another: files on a tmpfs stay charged to the cgroup in
+    which they were written, so only there can they be told from other memory.
+    """
 
     def __init__(self, version: int, roots: dict[str, Path]) -> None:
         self.version = version
         self._roots = roots
 
-    def cage(self, name: str, limits: Limits) -> Cage:
-        """A new cage with `limits`. Raises OSError where the kernel refuses."""
+    def cage(self, name: str, limits: Limits, *, size: int) -> Cage:
+        """The cage of the workspace `name`, with `limits`. Raises OSError where the kernel refuses.
+
+        `size` as for `Cage.allow_files`.
+        """
         directories = {key: root / name for key, root in self._roots.items()}
         for directory in set(directories.values()):
             directory.mkdir(exist_ok=True)
-        made = _CgroupCage(self.version, directories, limits)
+        made = _CgroupCage(self.version, directories, limits, size)
         made.write_limits()
         return made
+
+    def forget(self, name: str) -> None:
+        """Removes the cage of a workspace that is gone. Nothing lives in it any more."""
+        for root in set(self._roots.values()):
+            _remove_directory(root / name)
 
     def kill_strays(self) -> int:
         """Kills what an earlier process of this worker left, and removes its cgroups."""
@@ -129,11 +147,16 @@ def _version2(name: str, own: dict[str, str]) -> Cgroups | None:
 
 
 class _CgroupCage:
-    def __init__(self, version: int, directories: dict[str, Path], limits: Limits) -> None:
+    def __init__(
+        self, version: int, directories: dict[str, Path], limits: Limits, size: int
+    ) -> None:
         self._version = version
         self._directories = directories
         self._limits = limits
-        self._allowed = limits.memory_mb * _MIB
+        self._allowed = self._with_files(size)
+        self._refused = 0
+        self._counted = (self._kills(), self._forks_refused())
+        """By earlier executions."""
 
     @property
     def entrances(self) -> tuple[str, ...]:
@@ -158,35 +181,42 @@ class _CgroupCage:
                 self._write("memory", "memory.oom.group", "1")
 
     def sample(self, pid: int) -> Usage:  # noqa: ARG002 - it is in the cgroup
-        if self._version == 2:
-            killed = self._counter("memory", "memory.events", "oom_kill")
-            peak = self._number("memory.peak")
-        else:
-            killed = self._counter("memory", "memory.oom_control", "oom_kill")
-            peak = self._number("memory.max_usage_in_bytes")
+        peak = self._number("memory.peak" if self._version == 2 else "memory.max_usage_in_bytes")
+        kills, refused = self._counted
         return Usage(
-            memory_exceeded=killed > 0,
-            processes_refused=self._counter("pids", "pids.events", "max"),
+            memory_exceeded=self._kills() > kills or self._refused > _REFUSALS,
+            processes_refused=self._forks_refused() - refused,
             peak_mb=None if peak is None else peak // _MIB,
         )
 
-    def allow_files(self) -> None:
-        files = self._counter("memory", "memory.stat", "shmem")
-        slack = 64 * _MIB
-        most = self._limits.work_mb * _MIB
-        allowed = self._limits.memory_mb * _MIB + min(files + slack, most)
-        if allowed > self._allowed:
-            self._allowed = allowed
-            with contextlib.suppress(OSError):
-                self._write_memory(allowed)
+    def allow_files(self, size: int) -> None:
+        allowed = self._with_files(size)
+        if self._allowed - _SLACK <= allowed <= self._allowed:
+            self._refused = 0
+            return
+        try:
+            self._write_memory(allowed)
+        except OSError:
+            # Files are gone, and what takes their place is none: version 1 refuses such a limit,
+            # where version 2 kills.
+            self._refused += 1
+        else:
+            self._allowed, self._refused = allowed, 0
 
     def kill(self) -> None:
         for directory in set(self._directories.values()):
             _kill_directory(directory)
 
-    def remove(self) -> None:
-        for directory in set(self._directories.values()):
-            _remove_directory(directory)
+    def _with_files(self, size: int) -> int:
+        files = min(size + _SLACK, self._limits.work_mb * _MIB) if size else 0
+        return self._limits.memory_mb * _MIB + files
+
+    def _kills(self) -> int:
+        name = "memory.events" if self._version == 2 else "memory.oom_control"
+        return self._counter("memory", name, "oom_kill")
+
+    def _forks_refused(self) -> int:
+        return self._counter("pids", "pids.events", "max")
 
     def _write_memory(self, allowed: int) -> None:
         if self._version == 2:
@@ -222,83 +252,6 @@ class _CgroupCage:
             if found == key:
                 return int(value)
         return 0
-
-
-def watchdog_cage(limits: Limits, marker: str) -> Cage:
-    """Limits without cgroups: the processes below the first one are counted from time to time.
-
-    Each of them has `marker` (`NAME=value`) in its environment, if it is not sandboxed.
-    """
-    return _WatchdogCage(limits, marker)
-
-
-class _WatchdogCage:
-    def __init__(self, limits: Limits, marker: str) -> None:
-        self._limits = limits
-        self._marker = marker.encode()
-        self._pid = 0
-        self._peak = 0
-        self._refused = 0
-
-    @property
-    def entrances(self) -> tuple[str, ...]:
-        return ()
-
-    def sample(self, pid: int) -> Usage:
-        self._pid = pid
-        page = os.sysconf("SC_PAGE_SIZE")
-        found = _descendants(pid)
-        total = 0
-        for each in found:
-            with contextlib.suppress(OSError, ValueError, IndexError):
-                fields = Path(f"/proc/{each}/statm").read_text().split()
-                total += (int(fields[1]) - int(fields[2])) * page
-        self._peak = max(self._peak, total)
-        if len(found) > self._limits.processes * 0.95:
-            self._refused += 1
-        return Usage(
-            memory_exceeded=self._peak > self._limits.memory_mb * _MIB,
-            processes_refused=self._refused,
-            peak_mb=self._peak // _MIB,
-        )
-
-    def allow_files(self) -> None:
-        pass
-
-    def kill(self) -> None:
-        for _ in range(5 if self._pid else 0):
-            found = [*_descendants(self._pid), *_marked(self._marker)]
-            for each in reversed(found):
-                with contextlib.suppress(OSError):
-                    os.kill(each, signal.SIGKILL)
-            if not found:
-                break
-
-    def remove(self) -> None:
-        pass
-
-
-def _descendants(pid: int) -> list[int]:
-    children: dict[int, list[int]] = {}
-    for each in processes.ids():
-        if status := processes.stat(each):
-            children.setdefault(status.parent, []).append(each)
-    found, pending = [], [pid]
-    while pending:
-        for child in children.get(pending.pop(), ()):
-            found.append(child)
-            pending.append(child)
-    return found
-
-
-def _marked(marker: bytes) -> list[int]:
-    # What detached itself is nobody's descendant, but it has its environment yet.
-    found = []
-    for pid in processes.ids():
-        with contextlib.suppress(OSError):
-            if marker in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0"):
-                found.append(pid)
-    return found
 
 
 def _processes(directory: Path) -> list[int]:

@@ -57,7 +57,7 @@ def make_directories(call: Call) -> None:
             kernel.own_tree(mount.source, uid=owner.uid, gid=owner.gid)
 
 
-def sandboxed(call: Call, passing: Passing, bwrap: str) -> Order:
+def sandboxed(call: Call, passing: Passing, bwrap: str, limits: Limits) -> Order:
     """bubblewrap, told by descriptors: an argument list can be read by everyone."""
     workspace = call.workspace
     # The /tmp that is seen inside is the workspace's own.
@@ -82,6 +82,8 @@ def sandboxed(call: Call, passing: Passing, bwrap: str) -> Order:
         shown=passing.paths,
         environment=environment,
         cwd=call.cwd,
+        # Half of the memory, as Linux' own.
+        shared_memory=limits.memory_mb * 1024 * 1024 // 2,
         status=writer,
         filter_program=program,
         files=files,

@@ -17,6 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
+from bot.core.settings import PASSED_THROUGH
+
 _CERTIFICATES = (
     "SSL_CERT_FILE",
     "SSL_CERT_DIR",
@@ -35,6 +37,7 @@ _INDEXES = re.compile(
     r"|uv_(index|index_url|default_index|extra_index_url|find_links|native_tls|system_certs)"
     r"|yarn_(registry|npm_registry_server)|corepack_npm_registry|hugo_module_proxy|goproxy)$"
 )
+_PLACES = ("PATH", "HOME", "XDG_CONFIG_HOME", "TMPDIR")
 _PROXIES = ("http_proxy", "https_proxy", "all_proxy")
 _ASK_SECONDS = 20.0
 
@@ -51,6 +54,22 @@ class Passing:
     """All URLs of indexes and proxies that the operator's configuration names."""
     proxies: dict[str, str]
     """The worker's own proxy variables, for where a build has no egress proxy."""
+
+
+def told(environment: Mapping[str, str]) -> dict[str, str]:
+    """What npm and pip are told of the worker's environment when they are asked.
+
+    Where things are, certificates, proxies, and their own settings, in which the operator may have
+    put a password for the registry: for these children, never for a build.
+    """
+    return {
+        name: value
+        for name, value in environment.items()
+        if name in _PLACES
+        or PASSED_THROUGH.match(name)
+        or name.lower().startswith("npm_config_")
+        or name in _CERTIFICATES
+    }
 
 
 async def survey(environment: Mapping[str, str]) -> Passing:
@@ -98,7 +117,7 @@ async def _ask(argv: list[str], environment: Mapping[str, str]) -> str:
     try:
         process = await asyncio.create_subprocess_exec(
             *argv,
-            env={**environment, "NO_COLOR": "1", "COLUMNS": "1000"},
+            env={**told(environment), "NO_COLOR": "1", "COLUMNS": "1000"},
             cwd="/",
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,

@@ -15,10 +15,17 @@ class Limits:
 
     timeout_seconds: float
     memory_mb: int
+    """MiB that its processes may take, shared memory and /dev/shm (half of it) included.
+
+    Where the workspace lies in memory, its files come on top, within `work_mb`, and 64 MiB for
+    what is just being written.
+    """
     processes: int = 2048
     cpus: float | None = None
     work_mb: int = 4096
     """Bytes (in MiB) that the workspace may hold, /tmp and HOME included."""
+    work_files: int = 500_000
+    """Files, directories and links that it may hold."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,8 +47,11 @@ class Outcome:
     killed: Killed
     refused_hosts: tuple[str, ...]
     """What the egress proxy refused, `host:port`, each once, in order."""
+    away_registries: tuple[str, ...]
+    """`host:port` of package indexes and proxies that the worker's own configuration names, and
+    that the egress proxy could not reach the last time it was asked to."""
     memory_peak_mb: int | None
-    """None where nothing measured it."""
+    """The most since the workspace was made; None where nothing measured it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import fcntl
+import operator
 import os
 import secrets
 import time
@@ -17,10 +18,13 @@ from worker.sandbox import kernel
 from worker.sandbox.records import Limits, Workspace
 from worker.sandbox.users import BuildUsers
 
-_DEFAULT_MB = 4096
+_DEFAULT = Limits(timeout_seconds=0, memory_mb=0)
+"""A workspace is made so large; each execution in it has limits of its own."""
 _SPARE_MB = 2048
 _SLOTS = 256
 _REMOVE_SECONDS = 5.0
+_LOOK_SECONDS = 0.5
+_FILE_BYTES = 1024
 
 
 class Scratch:
@@ -86,7 +90,14 @@ def fit(workspace: Workspace, limits: Limits) -> None:
     if workspace.sized:
         # Refused where it holds more than that already: then it is full, as it should be.
         with contextlib.suppress(OSError):
-            kernel.mount_tmpfs(workspace.path, size_mb=limits.work_mb, remount=True)
+            _mount(workspace.path, limits, remount=True)
+
+
+def size(workspace: Workspace) -> int:
+    """Bytes of memory that a sized workspace takes, with what the kernel keeps of each file."""
+    status = os.statvfs(workspace.path)
+    files = (status.f_files - status.f_ffree) * _FILE_BYTES
+    return (status.f_blocks - status.f_bfree) * status.f_frsize + files
 
 
 def full(workspace: Workspace, limits: Limits) -> bool:
@@ -97,16 +108,51 @@ def full(workspace: Workspace, limits: Limits) -> bool:
         return free_mb < min(1.0, limits.work_mb / 100) or (
             status.f_files > 0 and status.f_ffree == 0
         )
-    most = limits.work_mb * 1024 * 1024
-    return kernel.bytes_of_tree(workspace.path, enough=most) >= most
+    return Watch(workspace, limits).full()
+
+
+class Watch:
+    """Looks at one workspace on disk again and again, for as long as something executes in it."""
+
+    def __init__(self, workspace: Workspace, limits: Limits) -> None:
+        self._path = workspace.path
+        self._most = (limits.work_mb * 1024 * 1024, limits.work_files)
+        self._soonest = self._due = 0.0
+        self._alarm = (0.0, 0.0)
+
+    def full(self) -> bool:
+        """Whether it holds as much as it may.
+
+        The whole tree is read only from time to time, the seldomer the longer that takes, and when
+        the file system has lost half of what was left to the workspace the last time.
+        """
+        begun = time.monotonic()
+        if begun < self._soonest:
+            return False
+        status = os.statvfs(self._path)
+        free = (status.f_bfree * status.f_frsize, status.f_ffree)
+        if begun < self._due and all(map(operator.ge, free, self._alarm)):
+            return False
+        most_bytes, most_files = self._most
+        used = kernel.size_of_tree(self._path, most_bytes=most_bytes, most_files=most_files)
+        ended = time.monotonic()
+        self._soonest = ended + _LOOK_SECONDS
+        self._due = ended + max(_LOOK_SECONDS, 10 * (ended - begun))
+        left = map(operator.sub, self._most, used)
+        self._alarm = tuple(at - each / 2 for at, each in zip(free, left, strict=True))
+        return any(map(operator.ge, used, self._most))
+
+
+def _mount(path: Path, limits: Limits, *, remount: bool = False) -> None:
+    kernel.mount_tmpfs(path, size_mb=limits.work_mb, files=limits.work_files, remount=remount)
 
 
 def _make(path: Path) -> bool:
     path.mkdir(mode=0o700)
-    if os.geteuid() != 0 or _available_mb() < _DEFAULT_MB + _SPARE_MB:
+    if os.geteuid() != 0 or _available_mb() < _DEFAULT.work_mb + _SPARE_MB:
         return False
     try:
-        kernel.mount_tmpfs(path, size_mb=_DEFAULT_MB)
+        _mount(path, _DEFAULT)
     except OSError:
         return False
     return True

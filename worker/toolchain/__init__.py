@@ -36,6 +36,8 @@ from worker.toolchain.registry import (
 
 Log = Callable[[str], Awaitable[None]]
 
+_LONGEST = 200
+"""Characters of a range: the kernel takes only so long an argument."""
 _YARN_CLASSIC = "1.22"
 _PNPM_FOR_OLDER_NODE = ("10", "9", "8", "7", "6")
 
@@ -110,6 +112,8 @@ async def package_manager(
 
     # A repository wrote it, and npm takes paths and URLs in this place too: ranges and tags only.
     whole = versions.parse(wanted)
+    if len(wanted) > _LONGEST:
+        raise _no_such_manager(name, "its version is longer than any")
     if not re.fullmatch(r"[a-z][a-z0-9-]{0,30}", wanted):
         try:
             versions.satisfies((0, 0, 0), wanted)
@@ -328,8 +332,8 @@ def _order(text: str) -> versions.Version:
 
 def _no_such_node(wanted: str | None, reason: str) -> BuildFailed:
     return BuildFailed(
-        f"Node.js {wanted!r} cannot be had ({reason}); name one like 22 in .nvmrc, engines or "
-        "`node` of pushlane.toml",
+        f"Node.js {(wanted or 'lts')[:100]!r} cannot be had ({reason}); name one like 22 in "
+        ".nvmrc, engines or `node` of pushlane.toml",
         code="node_version_unknown",
     )
 

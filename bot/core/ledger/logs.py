@@ -11,9 +11,9 @@ from bot.core import keys
 from bot.core.deployment import Deployment
 from bot.core.ledger.connection import Connection
 
-SAVED_SECONDS = 3600
-"""So long a log stays in Redis once the bucket has it: sixteen megabytes for each build would fill
-it in a week."""
+SAVED_SECONDS = 600
+"""So long a log stays in Redis once the bucket has it, for those who follow it: some megabytes for
+each build would fill it."""
 
 
 class LogLine(msgspec.Struct, frozen=True):
