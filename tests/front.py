@@ -19,6 +19,7 @@ from starlette.applications import Starlette
 from starlette.types import ASGIApp
 
 from bot import api
+from bot.connections import Limits, within
 from bot.core import settings as all_settings
 from bot.core.bucket import Bucket
 from bot.core.deployment import Deployment, Status
@@ -32,6 +33,7 @@ from tests.standin import push_payload, sign
 
 SECRET = "It's a Secret to Everybody"
 TOKEN = "the-token-of-this-house"
+LIMITS = Limits(connections=1000)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -187,10 +189,15 @@ def is_problem(answer: httpx2.Response, status: int, code: str) -> bool:
 
 
 @asynccontextmanager
-async def served(app: ASGIApp) -> AsyncIterator[str]:
+async def served(app: ASGIApp, *, limits: Limits = LIMITS) -> AsyncIterator[str]:
     """The application on a real server; its base URL."""
     config = uvicorn.Config(
-        app, lifespan="off", ws="none", log_config=None, timeout_graceful_shutdown=1
+        app,
+        lifespan="off",
+        ws="none",
+        http=within(limits),
+        log_config=None,
+        timeout_graceful_shutdown=1,
     )
     server = uvicorn.Server(config)
     listener = socket.create_server(("127.0.0.1", 0))
