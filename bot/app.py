@@ -25,6 +25,7 @@ from bot.core.reporter import Reporter
 from bot.core.settings import Settings
 from bot.gateway import Gateway, label_of
 from bot.intake import Intake
+from bot.logs import Logs
 from bot.problems import HANDLERS
 from bot.receiver import Receiver
 from bot.source import Sources
@@ -112,14 +113,15 @@ class Bot:
         self.fetching.ending.set()
 
     def _starlette(self) -> ASGIApp:
-        front = api.Front(self.ledger, self.bucket, self.settings)
+        logs = Logs(self.ledger, self.bucket)
+        front = api.Front(self.ledger, logs, self.settings)
         return Starlette(
             routes=[
                 Receiver(self.ledger, self.settings).route,
                 api.mount(front),
                 Route("/healthz", _alive, methods=["GET"]),
                 Route("/readyz", self._readiness, methods=["GET"]),
-                *pages.routes(ledger=self.ledger, bucket=self.bucket, settings=self.settings),
+                *pages.routes(ledger=self.ledger, logs=logs, settings=self.settings),
             ],
             exception_handlers=HANDLERS,
             lifespan=self._lifespan,

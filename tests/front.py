@@ -25,6 +25,7 @@ from bot.core.bucket import Bucket
 from bot.core.deployment import Deployment, Status
 from bot.core.ledger import Answer, Delivery, Ledger, open_ledger
 from bot.core.settings import Settings
+from bot.logs import Logs
 from bot.problems import HANDLERS
 from bot.receiver import PATH, Receiver
 from tests.builders import START, ZERO, built, commit
@@ -158,7 +159,7 @@ async def a_front_door(
     app = Starlette(
         routes=[
             Receiver(ledger, settings).route,
-            api.mount(api.Front(ledger, bucket, settings)),
+            api.mount(api.Front(ledger, Logs(ledger, bucket), settings)),
         ],
         exception_handlers=HANDLERS,
     )

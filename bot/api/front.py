@@ -13,11 +13,11 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from bot.api.shapes import DeploymentShape, shape_of
-from bot.core.bucket import Bucket
 from bot.core.deployment import Deployment
 from bot.core.errors import Rejected
 from bot.core.ledger import Alias, Ledger, Project
 from bot.core.settings import Settings
+from bot.logs import Logs
 
 BODY_LIMIT = 65_536
 _CURSOR: Final = re.compile(r"[0-9]{1,16}\.[0-9]{3}")
@@ -25,10 +25,10 @@ _CURSOR: Final = re.compile(r"[0-9]{1,16}\.[0-9]{3}")
 
 @dataclass(frozen=True, slots=True)
 class Front:
-    """The ledger, the bucket and the settings, as the routes see them."""
+    """The ledger, the logs and the settings, as the routes see them."""
 
     ledger: Ledger
-    bucket: Bucket
+    logs: Logs
     settings: Settings
 
     async def deployment(self, id_: str) -> Deployment:
