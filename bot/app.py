@@ -115,7 +115,7 @@ class Bot:
     def _starlette(self) -> ASGIApp:
         logs = Logs(self.ledger, self.bucket)
         front = api.Front(self.ledger, logs, self.settings)
-        return Starlette(
+        made = Starlette(
             routes=[
                 Receiver(self.ledger, self.settings).route,
                 api.mount(front),
@@ -126,6 +126,9 @@ class Bot:
             exception_handlers=HANDLERS,
             lifespan=self._lifespan,
         )
+        # It would lead to whatever host the request names.
+        made.router.redirect_slashes = False
+        return made
 
     @asynccontextmanager
     async def _lifespan(self, _app: Starlette) -> AsyncIterator[None]:
