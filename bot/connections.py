@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import fcntl
+import heapq
 import logging
 import resource
 import struct
@@ -24,7 +25,7 @@ from bot.problems import RETRY_SECONDS, problem
 
 log = logging.getLogger(__name__)
 
-_FILES_WANTED: Final = 8192
+_FILES_WANTED: Final = 2048
 _FILES_APART: Final = 400
 """Open files that are not visitors': Redis, S3, git, caches, what the process began with."""
 
@@ -237,7 +238,10 @@ class _Connection(_Unread):
 
 
 def _make_room(newest: _Connection) -> bool:
-    """Ends the connection that has waited longest for a request; False when all are at work."""
+    """Ends who has waited longest for a request; False when all are at work.
+
+    A sixteenth of them at once, so that a flood of connections is not looked through for each.
+    """
     waiting = [
         each
         for each in newest.connections
@@ -246,10 +250,9 @@ def _make_room(newest: _Connection) -> bool:
         and each.phase is not _Phase.BODY
         and each.is_idle
     ]
-    if not waiting:
-        return False
-    longest = min(waiting, key=lambda each: each.waits_since)
-    # At once: others may come before its end is told.
-    newest.connections.discard(longest)
-    longest.transport.abort()
-    return True
+    count = max(len(waiting) // 16, 1)
+    for each in heapq.nsmallest(count, waiting, key=lambda each: each.waits_since):
+        # At once: others may come before its end is told.
+        newest.connections.discard(each)
+        each.transport.abort()
+    return bool(waiting)
