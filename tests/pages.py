@@ -39,7 +39,6 @@ class Reading:
     ledger: Ledger
     bucket: Bucket
     settings: Settings
-    logs: Logs
     app: ASGIApp
     client: httpx2.AsyncClient
 
@@ -141,9 +140,7 @@ async def a_reading(
     following = asyncio.ensure_future(ledger.changes.follow() if hears else asyncio.sleep(0))
     try:
         async with httpx2.AsyncClient(transport=transport, base_url=settings.public_url) as client:
-            yield Reading(
-                ledger=ledger, bucket=bucket, settings=settings, logs=logs, app=app, client=client
-            )
+            yield Reading(ledger=ledger, bucket=bucket, settings=settings, app=app, client=client)
     finally:
         following.cancel()
         await asyncio.gather(following, return_exceptions=True)

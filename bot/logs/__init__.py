@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bot.logs.following import Changed, Ended, Event, Lines
+from bot.logs.following import Changed, Ended, Event, Followers, Lines
 from bot.logs.reading import PAGE, Line, Tail, lines, tail
 from bot.logs.room import BUSY, Logs, Places, Teller, sse
 
@@ -12,6 +12,7 @@ __all__ = [
     "Changed",
     "Ended",
     "Event",
+    "Followers",
     "Line",
     "Lines",
     "Logs",

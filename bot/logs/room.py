@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, aclosing, contextmanager
 from typing import Final, Protocol, TypeVar
 
@@ -18,7 +18,7 @@ from bot.core.deployment import Deployment
 from bot.core.errors import Errored
 from bot.core.ledger import Ledger
 from bot.logs import reading
-from bot.logs.following import Changed, Ended, Event, Followers, Lines
+from bot.logs.following import Changed, Ended, Followers, Lines
 from bot.logs.reading import Line, Tail
 
 log = logging.getLogger(__name__)
@@ -103,15 +103,13 @@ class Logs:
 
         Raises `Errored`: what cannot be read at all; `BUSY`.
         """
-        place = ExitStack()
-        with ExitStack() as left_on_error:
-            left_on_error.enter_context(place)
+        with ExitStack() as taken:
             if stranger:
-                place.enter_context(self._whole.by("", most=self._places.whole))
+                taken.enter_context(self._whole.by("", most=self._places.whole))
             chunks = self._text(deployment, plain)
             # What cannot be read at all is said by the status.
             first = await anext(chunks, b"")
-            left_on_error.pop_all()
+            place = taken.pop_all()
 
         async def body() -> AsyncGenerator[bytes, None]:
             yield first
@@ -132,24 +130,18 @@ class Logs:
     ) -> Response:
         """What comes after the line `after`, to the deployment's end. Raises `Errored` (`BUSY`)."""
         places = self._places
-        place = ExitStack()
-        with ExitStack() as left_on_error:
-            left_on_error.enter_context(place)
-            place.enter_context(self._following.by("all", most=places.following))
+        with ExitStack() as taken:
+            taken.enter_context(self._following.by("all", most=places.following))
             if stranger:
-                place.enter_context(self._following.by("strangers", most=places.strangers))
-                place.enter_context(self._following.by(id_, most=places.strangers_of_one))
-            left_on_error.pop_all()
+                taken.enter_context(self._following.by("strangers", most=places.strangers))
+                taken.enter_context(self._following.by(id_, most=places.strangers_of_one))
+            place = taken.pop_all()
         return _Stream(
             self._events(id_, after, teller),
             place,
             media_type="text/event-stream",
             headers={**headers, "X-Accel-Buffering": "no"},
         )
-
-    def follow(self, id_: str, *, after: str = "") -> AsyncIterator[Event]:
-        """As `Followers.follow`, for who is let in by whoever calls."""
-        return self._followers.follow(id_, after=after)
 
     async def _text(
         self, deployment: Deployment, plain: Callable[[str], str]

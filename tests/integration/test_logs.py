@@ -12,7 +12,7 @@ from bot import logs
 from bot.core import release
 from bot.core.deployment import Deployment, Status
 from bot.core.errors import Errored
-from bot.logs import Changed, Ended, Event, Line, Lines, following
+from bot.logs import Changed, Ended, Event, Followers, Line, Lines, following
 from bot.logs import reading as kept
 from tests.conftest import S3
 from tests.pages import Reading, a_reading
@@ -173,7 +173,8 @@ class Follower:
         self.ended = asyncio.create_task(self._follow(reading, id_, after))
 
     async def _follow(self, reading: Reading, id_: str, after: str) -> None:
-        async for event in reading.logs.follow(id_, after=after):
+        followers = Followers(reading.ledger, reading.bucket)
+        async for event in followers.follow(id_, after=after):
             self.events.append(event)
 
     @property

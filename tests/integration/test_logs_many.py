@@ -11,8 +11,7 @@ import pytest
 
 from bot.core.deployment import Status
 from bot.core.ledger import BuildLogs, LogLine
-from bot.logs import Ended, Lines, Places
-from bot.logs.following import Followers
+from bot.logs import Ended, Followers, Lines, Places
 from tests.conftest import S3
 from tests.front import served
 from tests.pages import Reading, a_reading
