@@ -8,7 +8,6 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from typing import Final
 
-import msgspec
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
@@ -16,6 +15,8 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from bot import api, pages
+from bot.catchup import CatchUp
+from bot.collector import GRACE_SECONDS, Collector
 from bot.core.bucket import Bucket
 from bot.core.errors import Errored
 from bot.core.github import GitHub
@@ -25,9 +26,11 @@ from bot.core.reporter import Reporter
 from bot.core.settings import Settings
 from bot.gateway import Gateway, label_of
 from bot.intake import Intake
+from bot.keeper import Keeper
 from bot.logs import Logs
 from bot.problems import HANDLERS
-from bot.receiver import Receiver
+from bot.readiness import Readiness
+from bot.receiver import PATH, Receiver
 from bot.source import Sources
 
 log = logging.getLogger("bot")
@@ -35,16 +38,6 @@ log = logging.getLogger("bot")
 _FETCHES: Final = 4
 """Sources that one process fetches at a time."""
 _SWEEP_SECONDS: Final = 2.0
-
-
-class Readiness(msgspec.Struct, frozen=True, kw_only=True):
-    """What /readyz says of the parts that everything needs."""
-
-    ready: bool
-    redis: str
-    """`durable`, `may lose writes`, `unknown`, or what is wrong."""
-    bucket: str
-    """`usable`, or what is wrong."""
 
 
 class Bot:
@@ -58,9 +51,15 @@ class Bot:
             prefix=settings.redis_prefix,
             lease_seconds=settings.lease_seconds,
             max_attempts=settings.max_attempts,
+            least_epoch=1,
+            require_durable=settings.require_durable,
         )
         self.bucket = Bucket(
             settings.s3_bucket, prefix=settings.s3_prefix, endpoint_url=settings.s3_endpoint_url
+        )
+        self.keeper = Keeper(self.ledger, self.bucket, make_bucket=bool(settings.s3_endpoint_url))
+        self.readiness = Readiness(
+            ledger=self.ledger, bucket=self.bucket, keeper=self.keeper, settings=settings
         )
         self.github = GitHub(
             api_url=settings.github_api_url,
@@ -91,12 +90,24 @@ class Bot:
             github=self.github,
             settings=settings,
         )
+        self.collector = Collector(
+            self.ledger,
+            self.bucket,
+            delay_seconds=settings.build_timeout_seconds + GRACE_SECONDS,
+        )
         self.fetching: Loop = Intake(
             ledger=self.ledger,
             sources=self.sources,
             settings=settings,
             token_for=self.github.token_for,
         ).loop()
+        self.catch_up = CatchUp(
+            ledger=self.ledger,
+            sources=self.sources,
+            github=self.github,
+            settings=settings,
+            hook_url=settings.public_url + PATH,
+        )
         self._routes = self._starlette()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -114,13 +125,13 @@ class Bot:
 
     def _starlette(self) -> ASGIApp:
         logs = Logs(self.ledger, self.bucket)
-        front = api.Front(self.ledger, logs, self.settings)
+        front = api.Front(self.ledger, logs, self.settings, self.collector, self.keeper)
         made = Starlette(
             routes=[
-                Receiver(self.ledger, self.settings).route,
+                Receiver(self.ledger, self.settings, missed=self.catch_up.soon).route,
                 api.mount(front),
                 Route("/healthz", _alive, methods=["GET"]),
-                Route("/readyz", self._readiness, methods=["GET"]),
+                self.readiness.route,
                 *pages.routes(ledger=self.ledger, logs=logs, settings=self.settings),
             ],
             exception_handlers=HANDLERS,
@@ -145,7 +156,10 @@ class Bot:
                     ("gateway", self.gateway.follow()),
                     ("reporter", self.reporter.follow()),
                     ("sweep", self._sweep()),
-                    ("look", self._look()),
+                    ("keeper", self.keeper.follow()),
+                    ("look", self.readiness.look()),
+                    ("catch-up", self._catch_up()),
+                    ("collector", self.collector.follow()),
                 )
             ]
             loops = [
@@ -175,44 +189,11 @@ class Bot:
                     log.info("swept", extra=found)
             await asyncio.sleep(_SWEEP_SECONDS)
 
-    async def _look(self) -> None:
-        """Says aloud, once each answers, what is wrong with the Redis and the bucket."""
-        for part in (self._durability, self._usable_bucket):
-            while (said := await part()) not in ("durable", "usable", "unknown"):
-                log.warning("%s", said)
-                if said == "may lose writes":
-                    log.warning(
-                        "this Redis may lose acknowledged writes: set appendonly yes, "
-                        "appendfsync always and maxmemory-policy noeviction there"
-                    )
-                    break
-                await asyncio.sleep(10)
-
-    async def _durability(self) -> str:
-        try:
-            return await self.ledger.connection.durability()
-        except Errored as error:
-            return error.message
-
-    async def _usable_bucket(self) -> str:
-        try:
-            # On a server of one's own an empty start is meant; on Amazon's a name may be mistyped.
-            await self.bucket.ready(make=bool(self.settings.s3_endpoint_url))
-        except Errored as error:
-            return error.message
-        return "usable"
-
-    async def _readiness(self, _: Request) -> Response:
-        redis, bucket = await asyncio.gather(self._durability(), self._usable_bucket())
-        refused = redis == "may lose writes" and self.settings.require_durable
-        ready = redis in ("durable", "may lose writes", "unknown") and not refused
-        found = Readiness(ready=ready and bucket == "usable", redis=redis, bucket=bucket)
-        return Response(
-            msgspec.json.encode(found),
-            status_code=200 if found.ready else 503,
-            media_type="application/json",
-            headers={"Cache-Control": "no-store"},
-        )
+    async def _catch_up(self) -> None:
+        """Once Redis and the bucket have answered: what is caught up with needs both."""
+        await self.readiness.was_ready.wait()
+        if self.settings.catch_up_seconds:
+            await self.catch_up.follow()
 
 
 async def _alive(_: Request) -> Response:

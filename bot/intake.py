@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import time
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
 
 from bot.core import sitefile
 from bot.core.deployment import ENDED, Deployment, Stage, Status, Trigger, branch_label
-from bot.core.errors import BuildFailed, Errored, Stopped
+from bot.core.errors import BuildFailed, Errored, PushlaneError, Stopped
 from bot.core.lease import Lease
 from bot.core.ledger import Ending, Ledger
 from bot.core.loop import Loop, conclude, foreseen, persistently
 from bot.core.settings import Settings
 from bot.core.sitefile import Sitefile
-from bot.source import Fetched, Options, Origin, Resolved, Sources
+from bot.source import Fetched, Options, Origin, Resolved, Sources, archive_name
 from bot.source.origin import TokenFor, no_token
 
 
@@ -31,11 +31,15 @@ class Intake:
         """The stage's loop; each `serve` of it fetches one source at a time."""
         return Loop(ledger=self.ledger, stage=Stage.FETCH, work=self._work)
 
-    async def _work(self, deployment: Deployment, lease: Lease, _: AsyncExitStack) -> Deployment:
+    async def _work(
+        self, deployment: Deployment, lease: Lease, stack: AsyncExitStack
+    ) -> Deployment:
         try:
-            return await self._bring(deployment, lease)
+            now = await self._bring(deployment, lease)
+            stack.push_async_callback(self._first_look, deployment)
+            return now
         except Exception as raised:  # noqa: BLE001 - each one ends the claim, by whose fault it is
-            error = foreseen(raised, deployment)
+            error = foreseen(raised, deployment, directory=self.settings.data_dir)
         if not isinstance(error, Stopped):
             word = "Failed" if isinstance(error, BuildFailed) else "Error"
             await self._say(deployment, f"{word}: {error.message}")
@@ -48,12 +52,9 @@ class Intake:
                 f"PUSHLANE_REPOS does not name {deployment.repository}",
                 code="repository_not_allowed",
             )
-        origin = Origin(
-            base_url=self.settings.github_url,
-            repository=deployment.repository,
-            key=deployment.repository_key,
-            token=self.token_for,
-        )
+        if deployment.trigger is Trigger.PUSH and not deployment.delivery:
+            await self._say(deployment, "Caught up: no delivery from GitHub had told of this push")
+        origin = self._origin(deployment)
         named = await lease.bound(self._resolved(origin, deployment))
         fetched = await lease.bound(self.sources.fetch(origin, named.commit, ref=named.ref))
         asked = sitefile.parse((await lease.bound(self.sources.read(fetched, sitefile.FILE)))[0])
@@ -67,7 +68,14 @@ class Intake:
             fetched = await lease.bound(
                 self.sources.fetch(origin, named.commit, ref=named.ref, depth=options.depth)
             )
-        archive = await lease.bound(self.sources.archive(fetched, options=options))
+        # Asked before the bucket is: what is condemned may be deleted after it was found there.
+        name = archive_name(origin.key, fetched.commit, options)
+        condemned = await self.ledger.collection.condemned([name])
+        archive = await lease.bound(
+            self.sources.archive(
+                fetched, options=options, anew=deployment.claim if condemned else ""
+            )
+        )
         await self._say(
             deployment,
             f"Fetched {named.commit[:7]} of {deployment.repository} in "
@@ -87,6 +95,25 @@ class Intake:
         return await persistently(
             lease, lambda: self.ledger.claims.advance(deployment, Status.QUEUED, **fields)
         )
+
+    def _origin(self, deployment: Deployment) -> Origin:
+        return Origin(
+            base_url=self.settings.github_url,
+            repository=deployment.repository,
+            key=deployment.repository_key,
+            token=self.token_for,
+        )
+
+    async def _first_look(self, deployment: Deployment) -> None:
+        """Notes which branches a project has when it is new: the catch-up does not build those."""
+        if not self.settings.catch_up_seconds or deployment.trigger is not Trigger.PUSH:
+            return
+        # The catch-up's own first look makes good what fails here.
+        with suppress(PushlaneError):
+            project = await self.ledger.view.project(deployment.project)
+            if project and not project.looked_at:
+                heads = await self.sources.heads(self._origin(deployment))
+                await self.ledger.rounds.look(project.slug, noted=heads)
 
     async def _resolved(self, origin: Origin, deployment: Deployment) -> Resolved:
         """The commit that is meant, and its whole ref. A push and a redeploy name both."""

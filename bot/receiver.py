@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Final
@@ -26,6 +26,7 @@ PATH: Final = "/webhooks/github"
 SMALL: Final = 262_144
 """Bytes of a body that are always taken; nearly every push is smaller."""
 _ROOM: Final = 100_000_000
+_FULL: Final = "receiver_full"
 
 
 class Room:
@@ -51,7 +52,7 @@ class Room:
     def take(self, count: int) -> None:
         """Raises `Errored` (`receiver_full`) when there is no room for so many bytes more."""
         if count > self._left:
-            raise Errored("too many large deliveries come at once", code="receiver_full")
+            raise Errored("too many large deliveries come at once", code=_FULL)
         self._left -= count
 
 
@@ -86,6 +87,8 @@ class Receiver:
 
     ledger: Ledger
     settings: Settings
+    missed: Callable[[], None] = lambda: None
+    """Called when a delivery is refused by our own fault: GitHub will not come again by itself."""
     room: Room = field(default_factory=Room)
 
     @property
@@ -119,6 +122,8 @@ class Receiver:
             self.ledger.refusals.note(_refusal("body_cut_short", request, body))
             return Response(status_code=400)
         except Errored as error:
+            if error.code != _FULL:  # strangers too can bring that about
+                self.missed()
             log.warning("a delivery could not be recorded", extra={"code": error.code})
             return problem_of(error)
         return Response(

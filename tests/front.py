@@ -19,12 +19,14 @@ from starlette.applications import Starlette
 from starlette.types import ASGIApp
 
 from bot import api
+from bot.collector import Collector
 from bot.connections import Limits, within
 from bot.core import settings as all_settings
 from bot.core.bucket import Bucket
 from bot.core.deployment import Deployment, Status
 from bot.core.ledger import Answer, Delivery, Ledger, open_ledger
 from bot.core.settings import Settings
+from bot.keeper import Keeper
 from bot.logs import Logs
 from bot.problems import HANDLERS
 from bot.receiver import PATH, Receiver
@@ -156,10 +158,12 @@ async def a_front_door(
         settings.redis_url, prefix=settings.redis_prefix, lease_seconds=3, max_attempts=3
     )
     bucket = _bucket(s3.bucket, s3.endpoint_url, s3.access_key, s3.secret_key)
+    collector = Collector(ledger, bucket, delay_seconds=60)
+    keeper = Keeper(ledger, bucket)
     app = Starlette(
         routes=[
             Receiver(ledger, settings).route,
-            api.mount(api.Front(ledger, Logs(ledger, bucket), settings)),
+            api.mount(api.Front(ledger, Logs(ledger, bucket), settings, collector, keeper)),
         ],
         exception_handlers=HANDLERS,
     )

@@ -114,7 +114,9 @@ async def a_bench(
                 shop=Workshop(
                     settings=settings, sandbox=sandbox, bucket=bucket, environment=os.environ
                 ),
-                publisher=Publisher(bucket, ledger.aliases, spool=spool, limits=limits),
+                publisher=Publisher(
+                    bucket, ledger.aliases, ledger.collection, spool=spool, limits=limits
+                ),
                 secrets=("s3cr3t-of-the-house",),
             ),
         )

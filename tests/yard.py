@@ -33,6 +33,7 @@ class Yard:
     github: StandIn
     tree: Worktree
     loop: Loop
+    sources: Sources
     mirrors: Path
 
     async def push(
@@ -99,7 +100,11 @@ async def a_yard(
     async with (
         StandIn(directory / "github") as github,
         a_front_door(
-            valkey, s3, prefix, directory, **({"github_url": github.url} | changes)
+            valkey,
+            s3,
+            prefix,
+            directory,
+            **({"github_url": github.url, "github_api_url": github.api_url} | changes),
         ) as door,
         served(door.app) as url,
     ):
@@ -127,6 +132,13 @@ async def a_yard(
         clone = github.clone_url("acme/site")
         tree = Worktree(directory / "work", clone, token=github.token)
         try:
-            yield Yard(door=door, github=github, tree=tree, loop=intake.loop(), mirrors=mirrors)
+            yield Yard(
+                door=door,
+                github=github,
+                tree=tree,
+                loop=intake.loop(),
+                sources=sources,
+                mirrors=mirrors,
+            )
         finally:
             await sources.aclose()

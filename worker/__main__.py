@@ -17,7 +17,7 @@ from bot.core import log as logs
 from bot.core import settings as all_settings
 from bot.core.bucket import Bucket
 from bot.core.errors import Errored, SettingInvalid
-from bot.core.ledger import Ledger, open_ledger
+from bot.core.ledger import DURABLE_SETTINGS, Ledger, open_ledger
 from bot.core.settings import Settings
 from worker.build import Workshop
 from worker.loop import Worker
@@ -89,6 +89,7 @@ async def _live(settings: Settings, environment: Mapping[str, str]) -> bool:
             publisher=Publisher(
                 bucket,
                 ledger.aliases,
+                ledger.collection,
                 spool=spool,
                 limits=Limits(
                     megabytes=settings.build_output_mb, files=settings.build_output_files
@@ -200,10 +201,10 @@ async def _tell_durability(ledger: Ledger, *, require: bool) -> None:
             if require:
                 raise SettingInvalid(
                     "PUSHLANE_REQUIRE_DURABLE",
-                    "is on, and this Redis may lose acknowledged writes; set appendonly yes, "
-                    "appendfsync always and maxmemory-policy noeviction there",
+                    f"is on, and this Redis may lose acknowledged writes; set there: "
+                    f"{DURABLE_SETTINGS}",
                 )
-            log.warning("this Redis may lose acknowledged writes; set appendfsync always there")
+            log.warning("this Redis may lose acknowledged writes; set there: %s", DURABLE_SETTINGS)
         return
 
 

@@ -21,7 +21,7 @@ from urllib.parse import quote
 
 import zstandard
 
-from bot.core.errors import BuildFailed, Errored
+from bot.core.errors import BuildFailed, Errored, Full
 
 log = logging.getLogger(__name__)
 
@@ -233,6 +233,9 @@ class BuildLog:
         while True:
             try:
                 return await self._append(batch)
+            except Full:
+                # Only the live log is without these lines; a build does not wait for its log.
+                return True
             except Errored as error:
                 # The lease says when to give up; the whole log is kept besides.
                 if self._closing.is_set():

@@ -6,6 +6,8 @@ import asyncio
 import logging
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
+from functools import partial
+from typing import Final
 
 from bot.core import release
 from bot.core.deployment import Deployment, Stage, Status
@@ -18,6 +20,9 @@ from worker.buildlog import BuildLog
 from worker.publish import Published, Publisher
 
 log = logging.getLogger(__name__)
+
+_ANEW: Final = 3
+"""How often a release is made while the collector takes away what it names."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,33 +49,64 @@ class Worker:
     ) -> Deployment:
         """Builds, publishes and ends. Answers the record as it ended, or was put back."""
         error: PushlaneError | None = None
-        published: Published | None = None
+        made: tuple[Built, Published] | None = None
         async with BuildLog(
             lambda lines: self.ledger.logs.append(deployment, lines),
             max_mb=self.shop.settings.build_log_mb,
             secrets=self.secrets,
         ) as written:
             try:
-                built, published = await self._bring(deployment, lease, written, rooms)
+                made = await self._bring(deployment, lease, written, rooms)
             except Exception as raised:  # noqa: BLE001 - each one ends the claim, by whose fault
-                error = foreseen(raised, deployment)
+                error = foreseen(raised, deployment, directory=self.shop.settings.data_dir)
                 await written.say(_said(error))
                 if not isinstance(error, Stopped) or error.reason != "lost":
                     await self._save_log(deployment, written)
-        if error is not None:
-            return await conclude(self.ledger, deployment, lease, error)
-        assert published is not None
-        ending = Ending(
-            status=Status.READY,
-            release=published.release,
-            files=published.files,
-            bytes=published.bytes,
-            framework=built.framework,
-        )
-        ended = await persistently(lease, lambda: self.ledger.claims.finish(deployment, ending))
-        if ended.status is Status.READY:
-            self.publisher.remember(published)
-        return ended
+        if made is not None:
+            try:
+                return await self._accepted(deployment, lease, *made)
+            except PushlaneError as raised:
+                error = raised
+        assert error is not None
+        return await conclude(self.ledger, deployment, lease, error)
+
+    async def _accepted(
+        self, deployment: Deployment, lease: Lease, built: Built, published: Published
+    ) -> Deployment:
+        """Ends it ready. A release that names what the collector has condemned is made anew."""
+        for _ in range(_ANEW):
+            ending = Ending(
+                status=Status.READY,
+                release=published.release,
+                packs=published.manifest.packs,
+                files=published.files,
+                bytes=published.bytes,
+                framework=built.framework,
+            )
+            try:
+                ended = await persistently(
+                    lease, partial(self.ledger.claims.finish, deployment, ending)
+                )
+            except Errored as error:
+                if error.code != "pack_condemned":
+                    raise
+            else:
+                if ended.status is Status.READY:
+                    self.publisher.remember(published)
+                return ended
+            log.info(
+                "publishing anew, without condemned packs", extra={"deployment": deployment.id}
+            )
+            known = await self.publisher.known(deployment)
+            published = await self.publisher.publish(
+                deployment,
+                built.output,
+                known=known,
+                lease=lease,
+                spa=built.sitefile.site.spa,
+                say=_unsaid,
+            )
+        raise Errored("packs were given up again and again", code="pack_condemned")
 
     async def _bring(
         self, deployment: Deployment, lease: Lease, written: BuildLog, rooms: AsyncExitStack
@@ -110,6 +146,10 @@ class Worker:
                 "a log could not be saved",
                 extra={"deployment": deployment.id, "error": error.message},
             )
+
+
+async def _unsaid(_: str) -> None:
+    """The log has ended, and it says what was published."""
 
 
 def _said(error: PushlaneError) -> str:

@@ -8,7 +8,7 @@ import logging
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Container, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, BinaryIO, Final, cast
@@ -18,7 +18,7 @@ from bot.core.bucket import Bucket
 from bot.core.deployment import Deployment, branch_label
 from bot.core.errors import BuildFailed, Errored
 from bot.core.lease import Lease
-from bot.core.ledger.aliases import Aliases
+from bot.core.ledger import Aliases, Collection
 from bot.core.release import Content, Manifest, Range
 from worker import output as walking
 from worker.output import Limits, Output
@@ -58,10 +58,19 @@ async def _nothing() -> None: ...
 class Publisher:
     """Publishes outputs, and remembers what the newest releases hold."""
 
-    def __init__(self, bucket: Bucket, aliases: Aliases, *, spool: Path, limits: Limits) -> None:
+    def __init__(
+        self,
+        bucket: Bucket,
+        aliases: Aliases,
+        collection: Collection,
+        *,
+        spool: Path,
+        limits: Limits,
+    ) -> None:
         """`spool` is a directory for packs that are too large for memory."""
         self._bucket = bucket
         self._aliases = aliases
+        self._collection = collection
         self._spool = spool
         self._limits = limits
         self._manifests: OrderedDict[str, Manifest] = OrderedDict()
@@ -69,8 +78,8 @@ class Publisher:
     async def known(self, deployment: Deployment) -> Known:
         """What need not be written again: the contents that production and the branch show now.
 
-        Only accepted releases count, so only those that an alias names. What cannot be read is
-        left out, and written anew.
+        Only accepted releases count, so only those that an alias names. What cannot be read, or
+        lies in a pack that is condemned, is left out, and written anew.
         """
         labels = [deployment.project]
         if deployment.ref.startswith("refs/heads/"):
@@ -81,9 +90,11 @@ class Publisher:
             for name in dict.fromkeys(alias.release for alias in aliases if alias):
                 manifest = await self._manifest(name) if name else None
                 if manifest is not None:
+                    condemned = await self._collection.condemned(manifest.packs)
                     found |= {
                         sha256: (content, manifest.packs)
                         for sha256, content in manifest.contents.items()
+                        if not (condemned and _lies_in(condemned, content, manifest.packs))
                     }
         except Errored as error:
             log.warning("an older release cannot be read", extra={"error": error.message})
@@ -232,6 +243,11 @@ def _manifest(deployment: Deployment, made: Pack, known: Known, *, spa: bool) ->
         contents=contents,
         spa=spa,
     )
+
+
+def _lies_in(condemned: Container[str], content: Content, packs: Sequence[str]) -> bool:
+    ranges = (content.identity, content.zstd, content.gzip)
+    return any(found is not None and packs[found.pack] in condemned for found in ranges)
 
 
 def _moved(content: Content, names: tuple[str, ...], packs: dict[str, int]) -> Content:

@@ -5,17 +5,19 @@ from __future__ import annotations
 from starlette.routing import Mount
 
 from bot.api.access import Guard
+from bot.api.collecting import collecting
 from bot.api.deliveries import deliveries
 from bot.api.deployments import deployments
 from bot.api.front import Front
 from bot.api.projects import projects
 from bot.api.queue import queue
+from bot.api.restores import restores
 
 __all__ = ["Front", "mount"]
 
 
 def mount(front: Front) -> Mount:
     """Everything below /api/v1."""
-    rooms = (deployments, projects, queue, deliveries)
+    rooms = (deployments, projects, queue, deliveries, collecting, restores)
     routes = [route for room in rooms for route in room(front)]
     return Mount("/api/v1", app=Guard(routes, token=front.settings.api_token))

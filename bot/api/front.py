@@ -13,10 +13,12 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from bot.api.shapes import DeploymentShape, shape_of
+from bot.collector import Collector
 from bot.core.deployment import Deployment
 from bot.core.errors import Rejected
 from bot.core.ledger import Alias, Ledger, Project
 from bot.core.settings import Settings
+from bot.keeper import Keeper
 from bot.logs import Logs
 
 BODY_LIMIT = 65_536
@@ -25,11 +27,13 @@ _CURSOR: Final = re.compile(r"[0-9]{1,16}\.[0-9]{3}")
 
 @dataclass(frozen=True, slots=True)
 class Front:
-    """The ledger, the logs and the settings, as the routes see them."""
+    """The ledger, the logs, the settings, and what is at work on them, as the routes see them."""
 
     ledger: Ledger
     logs: Logs
     settings: Settings
+    collector: Collector
+    keeper: Keeper
 
     async def deployment(self, id_: str) -> Deployment:
         """The record. Raises `Rejected` (404 `not_found`)."""
@@ -77,6 +81,14 @@ async def body_of(request: Request) -> bytes:
                 http_status=413,
             )
     return found
+
+
+def flag(request: Request, name: str) -> bool:
+    """A parameter of the query that is on or off; off without it. Raises `Rejected`."""
+    text = request.query_params.get(name, "0").lower()
+    if text not in ("1", "true", "0", "false"):
+        raise Rejected(f"{name} is {text[:40]!r}; it takes 1 or 0", code=f"{name}_invalid")
+    return text in ("1", "true")
 
 
 def idempotency_key(request: Request, body: bytes = b"") -> str:

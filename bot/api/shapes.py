@@ -71,7 +71,9 @@ class DeploymentShape(msgspec.Struct, frozen=True, kw_only=True):
     """From received to ended."""
     urls: Urls
     url: str
-    """Its own host when it ended ready, else its page."""
+    """Its own host while its release is kept, else its page."""
+    condemned_at: str | None
+    """Since then its release is no longer kept."""
     error: ErrorShape | None
     reason: str
     stop: str
@@ -154,7 +156,8 @@ def shape_of(deployment: Deployment, settings: Settings, *, live: bool) -> Deplo
             if deployment.production or live
             else None,
         ),
-        url=own if deployment.status is Status.READY else page,
+        url=own if deployment.status is Status.READY and not deployment.condemned_at else page,
+        condemned_at=iso(deployment.condemned_at),
         error=error,
         reason=deployment.reason,
         stop=deployment.stop,

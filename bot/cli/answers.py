@@ -153,6 +153,28 @@ class Move(msgspec.Struct, frozen=True, kw_only=True):
     pinned: bool = False
 
 
+class Share(msgspec.Struct, frozen=True, kw_only=True):
+    """Some objects of one kind; the first of their names, in a dry run."""
+
+    count: int = 0
+    bytes: int = 0
+    names: tuple[str, ...] = ()
+
+
+class Round(msgspec.Struct, frozen=True, kw_only=True):
+    """What a round of the collector did, or would do, by kind of object."""
+
+    dry_run: bool = False
+    complete: bool = True
+    stopped: str = ""
+    kept: dict[str, Share] = {}
+    condemned: dict[str, Share] = {}
+    waiting: dict[str, Share] = {}
+    deleted: dict[str, Share] = {}
+    unknown: dict[str, Share] = {}
+    uploads: int = 0
+
+
 class Delivery(msgspec.Struct, frozen=True, kw_only=True):
     """What one delivery led to, and the rule that decided."""
 
@@ -210,6 +232,20 @@ class Redelivered(msgspec.Struct, frozen=True, kw_only=True):
     outcome: str
     deployment: str = ""
     why: str = ""
+
+
+class Restore(msgspec.Struct, frozen=True, kw_only=True):
+    """A restoration: what goes on, or what the last one led to."""
+
+    state: str
+    detail: str = ""
+    begun_at: str | None = None
+    ended_at: str | None = None
+    done: int = 0
+    of: int = 0
+    projects: int = 0
+    aliases: int = 0
+    deployments: int = 0
 
 
 def read(type_: type[T], answer: Any) -> T:

@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 from typer.exceptions import TyperException
 
+from bot.cli.collecting import gc
 from bot.cli.delivered import deliveries, redeliver
 from bot.cli.deploying import deploy, redeploy
 from bot.cli.failures import ExitCode, exit_code
@@ -17,6 +18,7 @@ from bot.cli.here import doctor, login, up
 from bot.cli.looking import list_, logs, projects, queue, status
 from bot.cli.moving import cancel, promote, rollback, unpin
 from bot.cli.output import plain, put, put_json, say
+from bot.cli.restoring import restore
 from bot.cli.usage import Verb, Verbs, wrong_usage
 from bot.core.errors import PushlaneError
 
@@ -34,6 +36,7 @@ _GROUPS = {
     "Deployments": (deploy, redeploy, list_, status, logs, cancel, promote),
     "Projects": (projects, rollback, unpin),
     "Queue": (queue, deliveries, redeliver),
+    "Storage": (gc, restore),
 }
 for _panel, _verbs in _GROUPS.items():
     for _verb in _verbs:

@@ -24,8 +24,10 @@ _API: Final = "/api/v1"
 _PAUSES: Final = (0.3, 1.0)
 """Between the three tries of a request, in seconds."""
 _CA_BUNDLES: Final = ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
-_TIMEOUT: Final = httpx2.Timeout(30.0, connect=5.0)
-_SILENCE: Final = httpx2.Timeout(45.0, connect=5.0)
+_SECONDS: Final = 30.0
+_CONNECT_SECONDS: Final = 5.0
+_TIMEOUT: Final = httpx2.Timeout(_SECONDS, connect=_CONNECT_SECONDS)
+_SILENCE: Final = httpx2.Timeout(45.0, connect=_CONNECT_SECONDS)
 """A stream that is silent for longer is opened anew: its other end may be long gone."""
 
 
@@ -69,13 +71,18 @@ class Server:
         asked = {name: value for name, value in parameters.items() if value != ""}
         return self._tried(lambda: self._sent("GET", path, params=asked))
 
-    def post(self, path: str, body: Mapping[str, Any] | None = None) -> Any:
-        """What the API answers to a POST. It is tried again under the same key, so it is done once.
+    def post(
+        self, path: str, body: Mapping[str, Any] | None = None, *, seconds: float = _SECONDS
+    ) -> Any:
+        """What the API answers to a POST, which may take `seconds`.
 
-        Raises as `get` does.
+        It is tried again under the same key, so it is done once. Raises as `get` does.
         """
         headers = {"Idempotency-Key": secrets.token_hex(16)}
-        return self._tried(lambda: self._sent("POST", path, json=body or {}, headers=headers))
+        timeout = httpx2.Timeout(seconds, connect=_CONNECT_SECONDS)
+        return self._tried(
+            lambda: self._sent("POST", path, json=body or {}, headers=headers, timeout=timeout)
+        )
 
     def text(self, path: str) -> Iterator[str]:
         """The lines of a text, as they come."""

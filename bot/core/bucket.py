@@ -9,16 +9,17 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, ParamSpec, TypeVar
+from contextlib import asynccontextmanager, suppress
+from datetime import datetime
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, ParamSpec, TypeVar, cast
 
 import boto3
 from boto3.s3.transfer import TransferConfig
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
-from bot.core.errors import Errored, SettingInvalid
+from bot.core.errors import Errored, Full, SettingInvalid
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -27,11 +28,12 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 THREADS = 16
-_ABSENT = frozenset({"NoSuchKey", "404", "NotFound"})
-_REFUSED = frozenset({"AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatch", "403"})
-_TRANSFER = TransferConfig(
-    multipart_threshold=64_000_000, multipart_chunksize=16_000_000, max_concurrency=4
+_ABSENT = frozenset({"NoSuchKey", "NoSuchUpload", "404", "NotFound"})
+_FULL = frozenset(
+    {"QuotaExceeded", "InsufficientStorage", "XMinioStorageFull", "XMinioAdminBucketQuotaExceeded"}
 )
+"""Codes of a bucket that takes no more: of servers of one's own, since Amazon's knows no end."""
+_REFUSED = frozenset({"AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatch", "403"})
 _STREAM = TransferConfig(
     multipart_threshold=8_388_608, multipart_chunksize=8_388_608, max_concurrency=2
 )
@@ -42,6 +44,22 @@ class NotInBucket(Errored):
 
     def __init__(self, name: str) -> None:
         super().__init__(f"{name} is not in the bucket", code="object_missing")
+
+
+class Entry(NamedTuple):
+    """One object: its size in bytes, and when it was written last, in ms since the epoch."""
+
+    name: str
+    size: int
+    modified_at: int
+
+
+class Upload(NamedTuple):
+    """An upload in parts that has not ended; `begun_at` in ms since the epoch."""
+
+    name: str
+    id: str
+    begun_at: int
 
 
 class Bucket:
@@ -80,17 +98,6 @@ class Bucket:
             Key=self.prefix + name,
             Body=body,
             ContentType=content_type,
-        )
-
-    async def put_file(self, name: str, path: Path, *, content_type: str) -> None:
-        """Writes one object from a file: one PUT up to 64 MB, in parts above."""
-        await self._call(
-            self._client.upload_file,
-            str(path),
-            self.name,
-            self.prefix + name,
-            ExtraArgs={"ContentType": content_type},
-            Config=_TRANSFER,
         )
 
     async def put_stream(self, name: str, reader: BinaryIO, *, content_type: str) -> None:
@@ -171,19 +178,61 @@ class Bucket:
         await self._call(self._client.delete_object, Bucket=self.name, Key=self.prefix + name)
 
     async def list(self, prefix: str) -> list[str]:
-        """The names of all objects below `prefix`, in order."""
+        """The names of all objects below `prefix`, in order; `pages` where there may be many."""
+        return [entry.name async for page in self.pages(prefix) for entry in page]
 
-        def read() -> list[str]:
-            pages = self._client.get_paginator("list_objects_v2").paginate(
-                Bucket=self.name, Prefix=self.prefix + prefix
+    async def pages(self, prefix: str) -> AsyncIterator[tuple[Entry, ...]]:
+        """The objects below `prefix` in order, at most 1,000 at a time."""
+        after: dict[str, str] = {}
+        while True:
+            found = await self._call(
+                self._client.list_objects_v2,
+                Bucket=self.name,
+                Prefix=self.prefix + prefix,
+                **cast(Any, after),
             )
-            return [
-                entry["Key"].removeprefix(self.prefix)
-                for page in pages
-                for entry in page.get("Contents", ())
-            ]
+            yield tuple(
+                Entry(
+                    each["Key"].removeprefix(self.prefix), each["Size"], _ms(each["LastModified"])
+                )
+                for each in found.get("Contents", ())
+            )
+            if "NextContinuationToken" not in found:
+                return
+            after = {"ContinuationToken": found["NextContinuationToken"]}
 
-        return await self._call(read)
+    async def uploads(self, prefix: str) -> AsyncIterator[tuple[Upload, ...]]:
+        """The uploads in parts below `prefix` that have not ended, at most 1,000 at a time."""
+        after: dict[str, str] = {}
+        while True:
+            found = await self._call(
+                self._client.list_multipart_uploads,
+                Bucket=self.name,
+                Prefix=self.prefix + prefix,
+                **cast(Any, after),
+            )
+            yield tuple(
+                Upload(
+                    each["Key"].removeprefix(self.prefix), each["UploadId"], _ms(each["Initiated"])
+                )
+                for each in found.get("Uploads", ())
+            )
+            if not found.get("IsTruncated"):
+                return
+            after = {
+                "KeyMarker": found.get("NextKeyMarker", ""),
+                "UploadIdMarker": found.get("NextUploadIdMarker", ""),
+            }
+
+    async def abort(self, upload: Upload) -> None:
+        """Ends an upload in parts: nothing of it stays. One that has ended is fine."""
+        with suppress(NotInBucket):
+            await self._call(
+                self._client.abort_multipart_upload,
+                Bucket=self.name,
+                Key=self.prefix + upload.name,
+                UploadId=upload.id,
+            )
 
     async def ready(self, *, make: bool = False) -> None:
         """Raises `Errored` when the bucket cannot be used; with `make` it is made first."""
@@ -204,6 +253,9 @@ class Bucket:
         except ClientError as error:
             raise _translated(error, kwargs.get("Key")) from error
         except (BotoCoreError, boto3.exceptions.Boto3Error, OSError) as error:
+            if isinstance(error.__context__, ClientError):
+                # What uploads a file tells of S3's answer in words alone.
+                raise _translated(error.__context__, kwargs.get("Key")) from error
             raise Errored(f"S3 cannot be reached: {error}", code="bucket_unreachable") from error
 
 
@@ -228,10 +280,19 @@ def _client(endpoint_url: str, credentials: Mapping[str, Any]) -> S3Client:
     )
 
 
+def _ms(at: datetime) -> int:
+    return int(at.timestamp() * 1000)
+
+
 def _translated(error: ClientError, name: object) -> Errored:
     code = str(error.response.get("Error", {}).get("Code", ""))
     if code in _ABSENT:
         return NotInBucket(str(name or "the object"))
+    status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode")
+    if code in _FULL or status == HTTPStatus.INSUFFICIENT_STORAGE:
+        return Full(
+            f"the bucket is full ({code}): raise its quota, or make room in it", code="bucket_full"
+        )
     if code in _REFUSED:
         return Errored(
             f"S3 refused the credentials ({code}): check AWS_ACCESS_KEY_ID and the bucket's policy",

@@ -204,6 +204,8 @@ class Deployment(msgspec.Struct, frozen=True, kw_only=True):
     source_bytes: int = 0
     release: str = ""
     """The manifest's object name."""
+    condemned_at: int = 0
+    """Since then its release is no longer kept: no alias may name it any more."""
     files: int = 0
     bytes: int = 0
     framework: str = ""

@@ -6,6 +6,12 @@ what to do next. `retryable` says whether trying again, unchanged, may succeed.
 
 from __future__ import annotations
 
+import re
+from typing import Final
+
+NO_ROOM_WORDS: Final = re.compile(r"ENOSPC|No space left on device|Disk quota exceeded")
+"""What programs say of a full disk."""
+
 
 class PushlaneError(Exception):
     """The root of the tree. Never raised itself."""
@@ -29,6 +35,10 @@ class Errored(PushlaneError):
     """Our fault, or the network's: retried, and `errored` after the last attempt."""
 
     retryable = True
+
+
+class Full(Errored):
+    """There is no room for what is to be written: it is waited for, and no attempt counts."""
 
 
 class Rejected(PushlaneError):
@@ -56,3 +66,9 @@ class Stopped(PushlaneError):
     def __init__(self, reason: str) -> None:
         super().__init__(f"stopped: {reason}", code=f"stopped_{reason}", retryable=False)
         self.reason = reason
+
+
+def disk_full(path: str = "") -> Full:
+    """A disk of one of our machines has no room; `path` is what could not be written."""
+    what = f"{path} cannot be written" if path else "nothing can be written"
+    return Full(f"the disk is full, {what}: make room there", code="disk_full")

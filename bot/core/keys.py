@@ -8,7 +8,7 @@ is shared.
 |---|---|---|---|
 | `build-queue` | LIST of deployment ids | permanent | ring (normal priority) |
 | `…:high`, `…:fetch` | LIST of deployment ids | permanent | ring |
-| `…:deployment:<id>` | HASH | 30 days after its end | every verb |
+| `…:deployment:<id>` | HASH | 30 days after its end, or its release's | every verb |
 | `…:delivery:<guid>` | HASH | 30 days | record, remove, note |
 | `…:payload:<guid>` | STRING, at most 256 KB | 30 days | record, remove, note |
 | `…:deliveries` | ZSET guid -> noted ms | permanent, trimmed | record, remove, note |
@@ -17,10 +17,12 @@ is shared.
 | `…:refused-counts:<day>` | HASH code -> refused that day | 30 days | refuse |
 | `…:body:<sha256>` | STRING id | 30 days | record |
 | `…:request:<sha256>` | STRING id | 1 day | request (Idempotency-Key) |
-| `…:project:<slug>` | HASH | permanent | record, request, point |
+| `…:project:<slug>` | HASH | permanent | record, request, point, merge |
 | `…:projects` | ZSET slug -> created ms | permanent | record, request |
 | `…:repository:<id>`, `…:name:<owner/name>` | STRING slug | permanent | record, request |
 | `…:ref:<slug>:<ref>` | HASH commit, pushed_at, seq … | permanent | record, remove, advance |
+| `…:heads:<slug>` | HASH ref -> commit, seq, ms of GitHub's head | permanent | record … look |
+| `…:catch-up` | HASH holder, due_at … | 1 day | round, round_done |
 | `…:ref-open:<slug>:<ref>` | ZSET id -> seq, not ended | empty when at rest | record … finish |
 | `…:project-waiting:<slug>` | ZSET id -> recorded ms | empty when at rest | record … claim |
 | `…:waiting` | ZSET id -> recorded ms | empty when at rest | record … claim |
@@ -29,14 +31,21 @@ is shared.
 | `…:rung` | ZSET id -> rung ms: has a doorbell in a list | empty when at rest | ring, claim |
 | `…:dead` | LIST of ids, newest first, at most 1,000 | permanent | finish |
 | `…:deployments`, `…:deployments:<slug>` | ZSET id -> recorded ms | permanent, trimmed | record |
-| `…:alias:<label>` | HASH | permanent | finish, point, remove |
+| `…:alias:<label>` | HASH | permanent; 30 days without a release | finish, point, remove … |
 | `…:history:<slug>` | ZSET id -> seq, ready in production | permanent, trimmed | finish |
 | `…:unreported` | ZSET `<slug>:<commit>` -> due ms | empty when at rest | every verb, told |
 | `…:report:<slug>:<commit>` | HASH deployment, seq, version, told … | 30 days | every verb, told |
 | `…:log:<id>:<claim>` | STREAM line | 7 days; 1 hour once the bucket has it | append |
 | `…:report-pause` | STRING | GitHub's rate limit | later |
 | `…:posts-minute`, `…:posts-hour` | STRING statuses posted | a minute, an hour | told |
+| `…:condemned` | ZSET object name -> due ms | until deleted | condemn, acquit |
+| `…:collector` | STRING lease | 2 minutes | collect, collected |
+| `…:collected` | HASH whole_at, next_at | permanent | collect, collected |
 | `…:sweep` | HASH misses | 1 day | sweep |
+| `…:epoch` | HASH id, tick: how far the ledger is | permanent | every verb, restore_end |
+| `…:unsaved` | ZSET thing -> due ms | empty when at rest | close, move, point …, saved |
+| `…:restoring` | HASH token, how far it is | 15 seconds | restore_begin, restore_go_on |
+| `…:restored` | HASH what the last restoration led to | permanent | restore_end |
 | `…:built:<minute>` | STRING builds that ended in it | 10 minutes | finish … cancel |
 """
 
@@ -58,6 +67,7 @@ PERMANENT: Final = (
     "repository:",
     "name:",
     "ref:",
+    "heads:",
     "ref-open:",
     "project-waiting:",
     "waiting",
@@ -71,6 +81,11 @@ PERMANENT: Final = (
     "alias:",
     "history:",
     "unreported",
+    "unsaved",
+    "epoch",
+    "restored",
+    "condemned",
+    "collected",
 )
 """Keys (or their first part) that live without a TTL; all others must have one."""
 

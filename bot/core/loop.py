@@ -6,17 +6,28 @@ Both stages go this way: the bot's intake fetches, the worker builds.
 from __future__ import annotations
 
 import asyncio
+import errno
 import logging
+import shutil
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Final, TypeAlias, TypeVar
 
 from bot.core.deployment import Deployment, Stage, Status
-from bot.core.errors import BuildFailed, Errored, PushlaneError, Stopped
+from bot.core.errors import (
+    NO_ROOM_WORDS,
+    BuildFailed,
+    Errored,
+    Full,
+    PushlaneError,
+    Stopped,
+    disk_full,
+)
 from bot.core.lease import Lease, held
-from bot.core.ledger import Ending, Ledger
+from bot.core.ledger import PASSING, Ending, Ledger
 
 T = TypeVar("T")
 log = logging.getLogger(__name__)
@@ -30,6 +41,9 @@ What it enters into the stack is left after the claim has ended: nobody waits fo
 _LONGEST_PAUSE: Final = 2.0
 _FIRST_PAUSE: Final = 0.1
 _VERB_PAUSE: Final = 0.25
+_LEAST_BYTES: Final = 16_000_000
+"""A disk with less is full: what was written in vain is removed again."""
+_NO_ROOM: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
 _STOPPED: Final = {"cancelled": Status.CANCELLED, "superseded": Status.SUPERSEDED}
 
 
@@ -127,7 +141,7 @@ class Loop:
 
 
 async def persistently(lease: Lease, verb: Callable[[], Awaitable[T]]) -> T:
-    """Repeats a verb of the ledger while Redis is away and the lease holds.
+    """Repeats a verb of the ledger while Redis is away, full or replaced, and the lease holds.
 
     Every verb of a claim may be repeated: the same claim gets the same answer.
     """
@@ -135,21 +149,41 @@ async def persistently(lease: Lease, verb: Callable[[], Awaitable[T]]) -> T:
         try:
             return await verb()
         except Errored as error:
-            if error.code != "redis_unreachable":
+            if error.code not in PASSING:
                 raise
             if lease.reason == "lost":
                 raise Stopped("lost") from error
             await asyncio.sleep(_VERB_PAUSE)
 
 
-def foreseen(error: Exception, deployment: Deployment) -> PushlaneError:
-    """The error itself, or for one that nobody foresaw an `Errored` (code `internal`), logged."""
+def foreseen(
+    error: Exception, deployment: Deployment, *, directory: Path | None = None
+) -> PushlaneError:
+    """The error itself; for a full disk a `Full`; else an `Errored` (code `internal`), logged.
+
+    Where the disk of `directory` is full, that is the reason of whatever else went wrong.
+    """
+    if isinstance(error, Full | Stopped):
+        return error
+    if isinstance(error, OSError) and error.errno in _NO_ROOM:
+        return disk_full(str(error.filename or ""))
+    if directory is not None and _is_full(directory):
+        return disk_full(str(directory))
+    if isinstance(error, Errored) and NO_ROOM_WORDS.search(error.message):
+        return disk_full(str(directory or ""))
     if isinstance(error, PushlaneError):
         return error
     log.error("an error that nobody foresaw", extra={"deployment": deployment.id}, exc_info=error)
     return Errored(
         f"an error inside Pushlane ({type(error).__name__}); its log says more", code="internal"
     )
+
+
+def _is_full(directory: Path) -> bool:
+    try:
+        return shutil.disk_usage(directory).free < _LEAST_BYTES
+    except OSError:
+        return False
 
 
 async def conclude(

@@ -6,12 +6,13 @@ bytes and lie end to end in packs; the manifest, written last, is what makes the
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, TypeVar
 
 import msgspec
 
 from bot.core.errors import Errored
 
+T = TypeVar("T")
 SCHEMA: Final = 1
 PACK_TYPE: Final = "application/zstd"
 """Packs bear this type so that no S3 server inflates or re-encodes what looks like text."""
@@ -67,6 +68,15 @@ def encode(manifest: Manifest) -> bytes:
 
 def decode(body: bytes) -> Manifest:
     """Reads `encode`'s JSON. Raises `Errored` for a newer schema or a broken manifest."""
+    return _decode(body, Manifest)
+
+
+def packs_of(body: bytes) -> tuple[str, ...]:
+    """The packs that a manifest names, by `encode`'s JSON. Raises `Errored` as `decode` does."""
+    return _decode(body, _Packs).packs
+
+
+def _decode(body: bytes, type_: type[T]) -> T:
     try:
         schema = msgspec.json.decode(body, type=_Schema).schema
         if schema > SCHEMA:
@@ -75,7 +85,7 @@ def decode(body: bytes) -> Manifest:
                 code="release_too_new",
                 retryable=False,
             )
-        return msgspec.json.decode(body, type=Manifest)
+        return msgspec.json.decode(body, type=type_)
     except msgspec.MsgspecError as error:
         raise Errored(
             f"the release's manifest is broken: {error}", code="release_broken"
@@ -84,6 +94,10 @@ def decode(body: bytes) -> Manifest:
 
 class _Schema(msgspec.Struct, frozen=True):
     schema: int
+
+
+class _Packs(msgspec.Struct, frozen=True):
+    packs: tuple[str, ...]
 
 
 def pack_name(repository_key: str, deployment: str, claim: str) -> str:

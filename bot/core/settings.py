@@ -82,6 +82,8 @@ class Settings:
     build_concurrency: int
     max_attempts: int
     lease_seconds: int
+    catch_up_seconds: int
+    """How often GitHub's branches are compared with the ledger; 0: never."""
     stop_grace_seconds: int
     """How long a worker that is asked to end may go on with the builds that it holds."""
     ready_file: Path | None
@@ -310,6 +312,7 @@ def load(environ: Mapping[str, str]) -> Settings:
         build_concurrency=read.number("PUSHLANE_BUILD_CONCURRENCY", 1, high=64),
         max_attempts=read.number("PUSHLANE_MAX_ATTEMPTS", 5, high=100),
         stop_grace_seconds=read.number("PUSHLANE_STOP_GRACE_SECONDS", 25, low=0, high=3_600),
+        catch_up_seconds=read.number("PUSHLANE_CATCH_UP_SECONDS", 600, low=0, high=86_400),
         lease_seconds=read.number("PUSHLANE_LEASE_SECONDS", 60, low=2, high=3_600),
         ready_file=Path(ready) if (ready := read.text("PUSHLANE_READY_FILE")) else None,
         require_durable=read.flag("PUSHLANE_REQUIRE_DURABLE"),

@@ -101,7 +101,7 @@ class Gateway:
             if alias is None:
                 return _whole(plain.NO_SITE)
             if not alias.release:
-                return _whole(plain.DELETED)
+                return _whole(plain.GONE if alias.kind == "deployment" else plain.DELETED)
             name = alias.release
             manifest = self._sites.held(name) or await self._sites.manifest(name)
             answer = self._found(alias, manifest, scope, headers, get=get)

@@ -162,7 +162,8 @@ class DeploymentPages:
             return []
         project = deployment.project
         own = self.settings.site_url(deployment_label(deployment.id, project))
-        found = [Link("This deployment", own)]
+        gone = "no longer kept: redeploy it to see it again" if deployment.condemned_at else ""
+        found = [Link("This deployment", own, gone)]
         if deployment.ref.startswith("refs/heads/"):
             label = branch_label(deployment.branch, project)
             newest = await self._shows(label, deployment)

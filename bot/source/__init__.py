@@ -12,16 +12,28 @@ from typing import Final
 from bot.core.bucket import Bucket
 from bot.core.errors import BuildFailed, Errored
 from bot.source.archive import Archive, Archiver, Options
+from bot.source.archive import name_of as archive_name
 from bot.source.command import Commands
-from bot.source.mirror import Mirrors, Resolved
-from bot.source.origin import COMMIT, MirrorBroken, NotThere, Origin, no_token
+from bot.source.mirror import Mirrors, Resolved, empty
+from bot.source.origin import COMMIT, MirrorBroken, NotThere, Origin, no_token, unreachable
 from bot.source.reading import Commit, contents, output
 from bot.source.shelf import Shelf
 
-__all__ = ["Archive", "Fetched", "Options", "Origin", "Resolved", "Sources", "no_token"]
+__all__ = [
+    "Archive",
+    "Fetched",
+    "Options",
+    "Origin",
+    "Resolved",
+    "Sources",
+    "archive_name",
+    "no_token",
+]
 
 _PAUSES: Final = (0.25, 0.5, 1.0, 2.0, 4.0, 8.0)
 """Seconds between attempts while GitHub does not serve a commit that it has just announced."""
+_HEADS_SECONDS: Final = 30.0
+"""So long a server may take to name its branches."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,6 +111,22 @@ class Sources:
         except MirrorBroken as error:
             raise await self._discarded(error, origin) from error
 
+    async def heads(self, origin: Origin) -> Mapping[str, str]:
+        """The branches as the server has them now: whole ref -> commit.
+
+        Raises `BuildFailed` (`repository_not_found`, `repository_moved`, `repository_empty`…) or
+        `Errored` (`github_unreachable`, `github_refused`, `fetch_timeout`).
+        """
+        try:
+            found = await self._mirrors.heads(origin, timeout_seconds=_HEADS_SECONDS)
+        except MirrorBroken as error:
+            raise await self._discarded(error, origin) from error
+        except NotThere as error:
+            raise unreachable(origin, str(error)) from error
+        if not found:
+            raise empty(origin)
+        return found
+
     async def fetch(self, origin: Origin, commit: str, *, ref: str = "", depth: int = 1) -> Fetched:
         """Brings an exact commit with `depth` commits of history (0: all) into its mirror.
 
@@ -137,19 +165,22 @@ class Sources:
                 )
         return found
 
-    async def archive(self, fetched: Fetched, *, options: Options | None = None) -> Archive:
+    async def archive(
+        self, fetched: Fetched, *, options: Options | None = None, anew: str = ""
+    ) -> Archive:
         """Streams the commit's tree into the bucket as one `tar.zst`, unless it is there already.
 
-        `options` say the depth that was fetched. Raises `BuildFailed` (`source_too_large`,
-        `submodule_refused`, and what `fetch` raises for a submodule) or `Errored`. Nothing is left
-        in the bucket then.
+        `options` say the depth that was fetched. With a claim's id in `anew` it gets a name of that
+        claim's own, for when what bears the common one (`archive_name`) is condemned. Raises
+        `BuildFailed` (`source_too_large`, `submodule_refused`, and what `fetch` raises for a
+        submodule) or `Errored`. Nothing is left in the bucket then.
         """
         options = options or Options(depth=fetched.depth)
         if options.depth != fetched.depth:
             raise ValueError(f"depth {fetched.depth} was fetched, not {options.depth}")
         for last in (False, True):
             try:
-                return await self._archiver.archive(fetched, options)
+                return await self._archiver.archive(fetched, options, anew=anew)
             except MirrorBroken as error:
                 broken = await self._discarded(error, fetched.origin)
                 if last:
@@ -213,7 +244,7 @@ class Sources:
 
     async def _discarded(self, error: MirrorBroken, origin: Origin) -> Errored:
         """Takes a damaged mirror away, and says so where nobody tries again at once."""
-        await self._shelf.discard(error.mirror)
+        await self._shelf.discard(error.mirror, why=str(error)[-300:])
         return Errored(
             f"the mirror of {origin.repository} was damaged; it is made anew", code="mirror_broken"
         )

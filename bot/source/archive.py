@@ -7,7 +7,6 @@ import hashlib
 import io
 import json
 import os
-import tempfile
 import time
 from collections.abc import Awaitable, Coroutine, Generator, Mapping, Sequence
 from contextlib import nullcontext
@@ -81,11 +80,14 @@ class _Plan:
     notes: list[str] = field(default_factory=list)
 
 
-def name_of(key: str, commit: str, options: Options) -> str:
-    """The object's name: the same for the same commit and options, whoever asks."""
+def name_of(key: str, commit: str, options: Options, *, anew: str = "") -> str:
+    """The object's name: the same for the same commit and options, whoever asks.
+
+    Or, with a claim's id in `anew`, one of that claim's own.
+    """
     told = [SCHEMA, commit, options.depth, options.submodules]
     digest = hashlib.sha256(json.dumps(told).encode()).hexdigest()
-    return f"sources/{key}/{digest}.tar.zst"
+    return f"sources/{key}/{digest}{anew and f'-{anew}'}.tar.zst"
 
 
 class Archiver:
@@ -108,9 +110,9 @@ class Archiver:
         self._timeout = timeout_seconds
         self._max_bytes = max_bytes
 
-    async def archive(self, fetched: Fetched, options: Options) -> Archive:
+    async def archive(self, fetched: Fetched, options: Options, *, anew: str = "") -> Archive:
         """See `Sources.archive`."""
-        name = name_of(fetched.origin.key, fetched.commit, options)
+        name = name_of(fetched.origin.key, fetched.commit, options, anew=anew)
         there, top = await asyncio.gather(self._bucket.size(name), self._part(fetched, b"", 0))
         if there is not None:
             return Archive(name=name, bytes=there, reused=True)
@@ -118,8 +120,8 @@ class Archiver:
         if options.submodules:
             await self._add_submodules(plan)
         self._refuse_large(plan)
-        with tempfile.TemporaryDirectory(prefix="pushlane-git-") as folder:
-            size = await self._write(name, plan, Path(folder))
+        with self._shelf.workplace() as folder:
+            size = await self._write(name, plan, folder)
         files = sum(entry.kind == b"blob" for entry in top.entries)
         return Archive(name=name, bytes=size, files=files, notes=tuple(plan.notes))
 

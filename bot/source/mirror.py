@@ -40,6 +40,7 @@ WHOLE: Final = 2_147_483_647
 _PACKS: Final = 50
 _REFS_KEPT: Final = 20
 _REF_SECONDS: Final = 7 * 86_400
+_LONGEST_REF: Final = 1000
 _REF: Final = re.compile(
     r"refs/(?!.*(\.\.|@\{|//|\.lock(/|$)|/\.|\.$|/$))[^\x00-\x20\x7f~^:?*\[\\]+"
 )
@@ -111,12 +112,30 @@ class Mirrors:
                 names[name] = value
         commit = names.get(f"{ref}^{{}}") or names.get(ref)
         if commit is None:
-            raise _no_ref(origin, ref) if await self.any_ref(origin) else _empty(origin)
+            raise _no_ref(origin, ref) if await self.any_ref(origin) else empty(origin)
         return Resolved(
             commit=commit,
             ref=default_ref if ref == "HEAD" and default_ref else ref,
             default_branch=default_ref.removeprefix("refs/heads/"),
         )
+
+    async def heads(self, origin: Origin, *, timeout_seconds: float) -> dict[str, str]:
+        """Every branch of the server, by its whole ref, with the commit that it names.
+
+        Bytes of a name that are no UTF-8 are replaced, as GitHub does in its push events.
+        """
+        mirror = self._shelf.path(origin, 1)
+        self._shelf.make(mirror)
+        arguments = ("--quiet", "--heads", "--end-of-options", origin.url)
+        found = await self._call(
+            origin, "ls-remote", *arguments, mirror=mirror, timeout_seconds=timeout_seconds
+        )
+        heads: dict[str, str] = {}
+        for line in found.decode(errors="replace").split("\n"):
+            commit, _, ref = line.partition("\t")
+            if COMMIT.fullmatch(commit) and _REF.fullmatch(ref) and len(ref) <= _LONGEST_REF:
+                heads[ref] = commit
+        return heads
 
     async def any_ref(self, origin: Origin) -> bool:
         """Whether the repository has a branch or tag at all."""
@@ -128,7 +147,7 @@ class Mirrors:
     async def why_not(self, origin: Origin, commit: str) -> BuildFailed:
         """The error for a commit that the server does not give, after all patience."""
         if not await self.any_ref(origin):
-            return _empty(origin)
+            return empty(origin)
         return BuildFailed(
             f"commit {commit[:7]} is not in {origin.repository}: it was replaced by a forced push, "
             "or never got there. Push once more",
@@ -169,15 +188,22 @@ class Mirrors:
             task.add_done_callback(self._tidying.discard)
 
     async def _call(
-        self, origin: Origin, verb: str, *arguments: str, mirror: Path, held: int | None = None
+        self,
+        origin: Origin,
+        verb: str,
+        *arguments: str,
+        mirror: Path,
+        held: int | None = None,
+        timeout_seconds: float | None = None,
     ) -> bytes:
         token = await origin.token(origin.repository)
+        seconds = self._timeout if timeout_seconds is None else timeout_seconds
         try:
             return await self._commands.call(
                 verb,
                 arguments,
                 directory=mirror,
-                timeout_seconds=self._timeout,
+                timeout_seconds=seconds,
                 config=network(origin.url, token),
                 held=held,
                 grown=lambda: _growing(mirror) > self._max_bytes,
@@ -189,7 +215,7 @@ class Mirrors:
         except GitTooLarge:
             raise too_large(origin, self._max_bytes) from None
         except GitTimeout:
-            raise timed_out(origin, self._timeout) from None
+            raise timed_out(origin, seconds) from None
 
     async def _tidy(self, mirror: Path) -> None:
         """Forgets commits that were not used for a week, and lays all packs into one."""
@@ -231,7 +257,8 @@ def _no_ref(origin: Origin, ref: str) -> BuildFailed:
     )
 
 
-def _empty(origin: Origin) -> BuildFailed:
+def empty(origin: Origin) -> BuildFailed:
+    """The error for a repository without a branch."""
     return BuildFailed(
         f"{origin.repository} is empty: push a first commit", code="repository_empty"
     )

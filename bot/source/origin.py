@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from bot.core.errors import BuildFailed, Errored, PushlaneError
+from bot.core.errors import NO_ROOM_WORDS, BuildFailed, Errored, PushlaneError, disk_full
 
 REPOSITORY: Final = re.compile(
     r"[A-Za-z0-9](?:[A-Za-z0-9_-]{0,98})/(?!\.{1,2}$)[A-Za-z0-9._-]{1,100}"
@@ -94,6 +94,8 @@ class MirrorBroken(Exception):
 def translated(words: str, origin: Origin, mirror: Path) -> Exception:
     """What git's words mean: `NotThere`, `MirrorBroken`, or an error of the tree."""
     name = origin.repository
+    if NO_ROOM_WORDS.search(words):
+        return disk_full(str(mirror))
     if _NOT_THERE.search(words):
         return NotThere(words)
     if _GONE.search(words):

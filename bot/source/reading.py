@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Final
 
-from bot.core.errors import BuildFailed, Errored
+from bot.core.errors import NO_ROOM_WORDS, BuildFailed, Errored, disk_full
 from bot.source.command import Commands, GitError, GitFailed, Running
 from bot.source.origin import MirrorBroken
 
@@ -84,6 +84,8 @@ async def output(
 def misread(error: GitError, mirror: Path) -> Exception:
     """What it means that a git which only reads the mirror did not end well."""
     if isinstance(error, GitFailed):
+        if NO_ROOM_WORDS.search(error.words):
+            return disk_full(str(mirror))
         return MirrorBroken(error.words, mirror)
     return Errored("git was stopped in the middle of the source", code="source_cut")
 

@@ -9,9 +9,10 @@ import os
 import secrets
 import shutil
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Final
 from weakref import WeakValueDictionary
 
@@ -20,6 +21,7 @@ from bot.source.origin import Origin
 
 log = logging.getLogger(__name__)
 
+_WORKPLACE: Final = "work-"
 DEPTHS: Final = (1, 10, 100, 1000)
 """Depths that have a mirror of their own; a shallow fetch cuts the history of what is beside it."""
 
@@ -69,11 +71,22 @@ class Shelf:
         _put(mirror / "config", "[core]\n\trepositoryformatversion = 0\n\tbare = true\n")
         _put(mirror / "HEAD", "ref: refs/heads/nothing\n")
 
-    async def discard(self, mirror: Path) -> None:
+    async def discard(self, mirror: Path, *, why: str) -> None:
         """Removes a damaged mirror; the next fetch makes it anew."""
-        log.warning("mirror is damaged, made anew", extra={"mirror": mirror.name})
+        log.warning("mirror is damaged, made anew", extra={"mirror": mirror.name, "error": why})
         async with self.locked(mirror):
             await asyncio.to_thread(shutil.rmtree, mirror, ignore_errors=True)
+
+    @contextmanager
+    def workplace(self) -> Iterator[Path]:
+        """A directory that is gone afterwards, on the mirrors' disk: git renames packs into it."""
+        self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for left in self._directory.glob(f"{_WORKPLACE}*"):
+            with suppress(OSError):
+                if left.stat().st_mtime < time.time() - 2 * self._timeout:
+                    shutil.rmtree(left, ignore_errors=True)
+        with TemporaryDirectory(prefix=_WORKPLACE, dir=self._directory) as folder:
+            yield Path(folder)
 
     @asynccontextmanager
     async def locked(self, mirror: Path) -> AsyncIterator[int]:

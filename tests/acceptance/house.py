@@ -46,9 +46,9 @@ class Processes:
         """Where the bot listens."""
         return f"http://127.0.0.1:{self.port}"
 
-    def start_bot(self) -> None:
-        """Starts `python -m bot`; `until_ready` waits for it."""
-        self.bot = self._start("bot")
+    def start_bot(self, *launcher: str) -> None:
+        """Starts `python -m bot`, by another program if need be; `until_ready` waits for it."""
+        self.bot = self._start("bot", *launcher)
 
     def start_worker(self) -> subprocess.Popen[bytes]:
         """Starts one more `python -m worker`."""
@@ -56,16 +56,20 @@ class Processes:
         self.workers.append(started)
         return started
 
-    def _start(self, module: str) -> subprocess.Popen[bytes]:
+    def _start(self, module: str, *launcher: str) -> subprocess.Popen[bytes]:
         with (self.directory / f"{module}.log").open("ab") as log:
             return subprocess.Popen(
-                [sys.executable, "-m", module],
+                [*launcher, sys.executable, "-m", *self._module(module)],
                 cwd=ROOT,
                 env=self.environ,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
             )
+
+    def _module(self, name: str) -> tuple[str, ...]:
+        """What Python runs, with its arguments."""
+        return (name,)
 
     async def call(
         self, method: str, path: str, *, headers: Mapping[str, str] | None = None, **more: Any

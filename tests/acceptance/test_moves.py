@@ -170,3 +170,15 @@ async def test_the_queue_is_told_by_command(house: House) -> None:
     assert set(found["lists"]) == {"fetch", "high", "build-queue"}
     out, _ = await command(house, "queue")
     assert found["verdict"] in out
+
+
+async def test_making_room_takes_nothing_that_is_shown_or_young(house: House, name: str) -> None:
+    _, first, second = await two_releases(house, name)
+    found = await as_json(house, "gc", "--dry-run")
+    assert (found["complete"], found["stopped"]) == (True, "")
+    assert found["kept"]["releases"]["count"] >= 2
+    assert not found["condemned"].get("releases")
+    out, _ = await command(house, "gc")
+    assert out.splitlines()[1].split()[0] == "releases"
+    await house.shows(own_label(first), "one", seconds=1)
+    await house.shows(second["project"], "two", seconds=1)

@@ -57,6 +57,18 @@ async def test_a_source_that_is_there_is_not_sent_again(yard: Yard) -> None:
     assert "its source was in the bucket already" in await yard.log(again.id)
 
 
+async def test_a_source_that_is_condemned_is_sent_again_under_a_name_of_its_own(yard: Yard) -> None:
+    first = await yard.live(await yard.push({"index.html": PAGE}))
+    collection = yard.door.ledger.collection
+    await collection.take("lease", when="now")
+    await collection.condemn("lease", [first.source], delay_ms=0)
+    answer = await yard.door.client.post(f"/api/v1/deployments/{first.id}/redeploy")
+    again = await yard.fetch(answer.json()["id"])
+    assert again.status is Status.QUEUED
+    assert again.source == first.source.replace(".tar", f"-{again.claims[-1]}.tar")
+    assert await yard.door.bucket.get(again.source) == await yard.door.bucket.get(first.source)
+
+
 async def test_a_private_repository_is_read_with_its_token(
     valkey: str, seaweedfs: S3, prefix: str, tmp_path: Path
 ) -> None:

@@ -58,6 +58,23 @@ async def test_a_rollback_pins_and_a_push_after_it_says_so_until_unpinned(ledger
     assert await alias_of(ledger, "site") == fourth.id
 
 
+async def test_an_older_deployment_that_ends_after_a_newer_one_does_not_take_its_place(
+    ledger: Ledger,
+) -> None:
+    await built(ledger, await ledger.records.record(a_push("A")))
+    asked = Request(project="site", ref="refs/heads/main", commit=commit("A"))
+    older = await queued(ledger, await ledger.records.request(asked))
+    newer = await built(ledger, await ledger.records.record(a_push("B", before="A")))
+    ended = await finished(ledger, older.id)
+    assert (ended.status, ended.reason) == (
+        Status.READY,
+        "built, not live: a newer deployment is live",
+    )
+    assert await alias_of(ledger, "site") == newer.id
+    assert await alias_of(ledger, branch_label("main", "site")) == newer.id
+    assert await alias_of(ledger, deployment_label(older.id, "site")) == older.id
+
+
 async def test_a_build_in_flight_over_an_unpin_still_goes_live(ledger: Ledger) -> None:
     await built(ledger, await ledger.records.record(a_push("A")))
     await built(ledger, await ledger.records.record(a_push("B", before="A")))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from bot.core import keys
@@ -35,6 +37,27 @@ async def test_a_known_body_or_guid_gives_the_old_id_and_nothing_else(ledger: Le
     other_body = await ledger.records.record(a_push("A", guid="g1", body="b2"))
     assert {again.outcome, other_guid.outcome, other_body.outcome} == {"repeated"}
     assert {again.deployment, other_guid.deployment, other_body.deployment} == {first.deployment}
+    assert (await ledger.view.queue()).waiting == 1
+
+
+@pytest.mark.parametrize("again", [{"body": "b1"}, {"guid": "g1"}])
+async def test_what_is_delivered_again_after_a_newer_push_is_still_the_old_push(
+    ledger: Ledger, again: dict[str, Any]
+) -> None:
+    first = await ledger.records.record(a_push("A", guid="g1", body="b1", at=1))
+    newer = await ledger.records.record(a_push("B", before="A", at=2))
+    repeated = await ledger.records.record(a_push("A", at=3, **again))
+    assert (repeated.outcome, repeated.deployment) == ("repeated", first.deployment)
+    assert (await ledger.view.queue()).waiting == 2
+    await built(ledger, newer)
+    assert await alias_of(ledger, "site") == newer.deployment
+
+
+async def test_one_idempotency_key_asks_once(ledger: Ledger) -> None:
+    request = Request(repository="acme/site", ref="refs/heads/main", idempotency_key="k1")
+    first = await ledger.records.request(request)
+    again = await ledger.records.request(request)
+    assert (again.outcome, again.deployment) == ("repeated", first.deployment)
     assert (await ledger.view.queue()).waiting == 1
 
 

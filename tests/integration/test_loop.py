@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import secrets
 import signal
@@ -16,7 +17,7 @@ import pytest
 
 from bot.core import keys
 from bot.core.deployment import Deployment, Stage, Status
-from bot.core.errors import BuildFailed, Errored, PushlaneError, Stopped
+from bot.core.errors import BuildFailed, Errored, Full, PushlaneError, Stopped
 from bot.core.lease import Lease, held
 from bot.core.ledger import Ending, Ledger, open_ledger
 from bot.core.loop import Loop, conclude, foreseen, persistently
@@ -96,6 +97,9 @@ async def attended(loop: Loop, id_: str) -> Deployment:
         (BuildFailed("exit 1", code="build_failed"), Status.FAILED, "build_failed"),
         (Errored("S3 is away", code="bucket_away"), Status.RECEIVED, "bucket_away"),
         (Errored("too new", code="too_new", retryable=False), Status.ERRORED, "too_new"),
+        (Full("the bucket is full", code="bucket_full"), Status.RECEIVED, "bucket_full"),
+        (OSError(errno.ENOSPC, "No space left on device"), Status.RECEIVED, "disk_full"),
+        (Errored("npm: ENOSPC: no space", code="registry_failed"), Status.RECEIVED, "disk_full"),
         (Stopped("cancelled"), Status.CANCELLED, ""),
         (Stopped("superseded"), Status.SUPERSEDED, ""),
         (ZeroDivisionError("secret words"), Status.RECEIVED, "internal"),
@@ -121,6 +125,32 @@ async def test_after_the_last_attempt_it_is_given_up(ledger: Ledger) -> None:
     assert (found.status, found.fetch_attempts) == (Status.ERRORED, 3)
     assert found.error_message == "S3 is away (given up after 3 attempts)"
     assert (await ledger.view.queue()).dead == 1
+
+
+async def test_where_there_is_no_room_it_is_tried_for_as_long_as_that_lasts(
+    ledger: Ledger,
+) -> None:
+    id_ = await pushed(ledger)
+    loop = failing(ledger, Full("the bucket is full", code="bucket_full"))
+    for _ in range(7):
+        found = await attended(loop, id_)
+        assert (found.status, found.fetch_attempts) == (Status.RECEIVED, 0)
+        assert 1_000 < found.due_at - time.time() * 1000 < 10_000
+        name = keys.deployment(ledger.connection.prefix, id_)
+        await redis_of(ledger).hset(name, "due_at", "0")
+
+
+async def test_a_full_disk_is_the_reason_of_whatever_else_went_wrong(
+    ledger: Ledger, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    deployment = await claimed(ledger, await pushed(ledger), Stage.FETCH)
+    broken = BuildFailed("`npm run build` ended with exit code 1", code="build_failed")
+    assert foreseen(broken, deployment, directory=tmp_path) is broken
+    assert foreseen(broken, deployment, directory=tmp_path / "gone") is broken
+    monkeypatch.setattr("bot.core.loop._LEAST_BYTES", 1 << 62)
+    assert foreseen(broken, deployment, directory=tmp_path).code == "disk_full"
+    stopped = Stopped("cancelled")
+    assert foreseen(stopped, deployment, directory=tmp_path) is stopped
 
 
 async def test_work_that_breaks_leaves_the_claim_to_the_sweep(ledger: Ledger) -> None:

@@ -150,7 +150,7 @@ class TestUnsigned:
         self, door: FrontDoor
     ) -> None:
         room = Room(3_000_000)
-        app = Starlette(routes=[Receiver(door.ledger, door.settings, room).route])
+        app = Starlette(routes=[Receiver(door.ledger, door.settings, room=room).route])
         async with served(app) as url, httpx2.AsyncClient(trust_env=False) as client:
             parts = urlsplit(url)
 

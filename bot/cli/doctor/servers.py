@@ -15,13 +15,12 @@ from bot.cli.doctor.check import Check, failed, ok, warning
 from bot.core.bucket import Bucket
 from bot.core.errors import Errored, SettingInvalid
 from bot.core.github import GitHub
-from bot.core.ledger import open_ledger
+from bot.core.ledger import DURABLE_SETTINGS, open_ledger
 from bot.core.settings import Settings
 from bot.embedded.seaweedfs import weed_binary
 from bot.embedded.up import loopback_url
 from bot.embedded.valkey import valkey_binary
 
-_DURABLE = "appendonly yes, appendfsync always, maxmemory-policy noeviction"
 _S3_SECONDS = 30.0
 _BOT_SECONDS = 3.0
 
@@ -41,9 +40,12 @@ async def _redis(settings: Settings) -> Check:
         begun = time.monotonic()
         await ledger.view.ping()
         took = time.monotonic() - begun
+        await ledger.connection.ensure_room()
         durability = await ledger.connection.durability()
     except Errored as error:
-        return failed(name, error.message, "start it, or mend PUSHLANE_REDIS_URL")
+        if error.code == "redis_unreachable":
+            return failed(name, error.message, "start it, or mend PUSHLANE_REDIS_URL")
+        return failed(name, error.message, "until then nothing is recorded")
     finally:
         await ledger.aclose()
     match durability:
@@ -51,7 +53,7 @@ async def _redis(settings: Settings) -> Check:
             return ok(name, f"reachable in {took * 1000:.0f} ms, durable")
         case "may lose writes":
             words = "reachable, but it may lose acknowledged writes"
-            cure = f"set there: {_DURABLE}"
+            cure = f"set there: {DURABLE_SETTINGS}"
             if settings.require_durable:
                 words += ", and PUSHLANE_REQUIRE_DURABLE is on"
                 return failed(name, words, cure)
@@ -60,7 +62,7 @@ async def _redis(settings: Settings) -> Check:
             return warning(
                 name,
                 "reachable; whether it is durable it does not tell (CONFIG is forbidden)",
-                f"ask whoever keeps it for {_DURABLE}",
+                f"ask whoever keeps it for {DURABLE_SETTINGS}",
             )
 
 

@@ -57,6 +57,11 @@ class App:
                 self._tokens[key] = known
             return known.value
 
+    @property
+    def own_token(self) -> str:
+        """What the App says of itself, not of an installation; good for some minutes."""
+        return self._auth.token
+
     def forget(self, repository: str, purpose: Purpose) -> None:
         """GitHub does not take this token any more: the next is made anew."""
         self._tokens.pop((repository.lower(), purpose), None)

@@ -36,6 +36,11 @@ class _Bearer(Auth):
     token_type = "Bearer"
     token = ""
 
+    def authentication(self, headers: dict[str, str]) -> None:
+        """Says it, unless there is nobody to speak for."""
+        if self.token:
+            super().authentication(headers)
+
 
 @dataclass(frozen=True, slots=True)
 class _Line:
@@ -75,8 +80,8 @@ class Calls:
     ) -> Answer:
         """The answer, whatever its status, but for a limit, which is raised.
 
-        `path` begins with a slash and is below the API's URL. Once the monotonic clock has passed
-        `begin_by` the request is not begun any more.
+        `path` begins with a slash and is below the API's URL; an empty `token` is nobody's. Once
+        the monotonic clock has passed `begin_by` the request is not begun any more.
         """
         async with self._slots:
             begun_at = time.monotonic()

@@ -7,14 +7,30 @@ import os
 import time
 import unicodedata
 from collections.abc import Mapping
+from datetime import datetime
 from urllib.parse import quote
+
+import msgspec
 
 from bot.core.deployment import State
 from bot.core.github.answers import Refused, Untellable, status_error
 from bot.core.github.app import App
 from bot.core.github.calls import TIMEOUT_SECONDS, Calls
+from bot.core.github.hooks import Hooks
 
 LONGEST_DESCRIPTION = 140
+
+
+class Described(msgspec.Struct, frozen=True, kw_only=True):
+    """What GitHub says of a repository now."""
+
+    id: int
+    full_name: str
+    """`owner/name`, as it is after a rename."""
+    private: bool
+    default_branch: str = ""
+    pushed_at: datetime | None = None
+    """The time of its latest push, by GitHub's clock."""
 
 
 class GitHub:
@@ -41,6 +57,7 @@ class GitHub:
         self._calls = Calls(api_url, environment=environment, timeout_seconds=timeout_seconds)
         self._token = token
         self._app = App(app_id, app_private_key, self._calls) if app_id else None
+        self.hooks = Hooks(self._calls, token=token, app=self._app)
 
     @property
     def configured(self) -> bool:
@@ -60,6 +77,21 @@ class GitHub:
         if self._app is not None and (token := await self._app.token(repository, "fetch")):
             return token
         return self._token or None
+
+    async def describe(self, repository: str) -> Described | None:
+        """What GitHub says of `owner/name`; None where it tells us nothing. Costs one request.
+
+        Without credentials it is asked as by anybody. Raises `Limited`, `Refused` or `Errored`.
+        """
+        answer = await self._calls.send(
+            "GET", f"/repos/{quote(repository)}", token=await self.token_for(repository) or ""
+        )
+        if answer.status != 200:
+            return None
+        try:
+            return msgspec.json.decode(answer.body, type=Described)
+        except msgspec.MsgspecError:
+            return None
 
     async def post_status(
         self,

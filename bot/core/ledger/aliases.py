@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable
-from typing import cast
-
 import msgspec
 
 from bot.core import keys
@@ -25,6 +22,7 @@ class Alias(msgspec.Struct, frozen=True, kw_only=True):
     deployment: str = ""
     """Empty for a tombstone: the branch was deleted."""
     release: str = ""
+    """Empty for a tombstone, and for a deployment whose release is no longer kept."""
     pinned: bool = False
     moved_at: int = 0
 
@@ -46,10 +44,14 @@ class Aliases:
 
     async def get(self, label: str) -> Alias | None:
         """The alias of a host label, or None."""
-        name = keys.alias(self._connection.prefix, label)
-        found = await self._connection.guard(
-            cast(Awaitable[dict[str, str]], self._connection.redis.hgetall(name))
-        )
+        prefix = self._connection.prefix
+        asked_at = self._connection.furthest
+        async with self._connection.redis.pipeline(transaction=False) as pipe:
+            # What is read before the epoch is of that epoch: a flushed Redis shows no site as gone.
+            pipe.hgetall(keys.alias(prefix, label))
+            pipe.hmget(keys.named(prefix, "epoch"), ["id", "tick"])
+            found, epoch = await self._connection.guard(pipe.execute())
+        self._connection.saw(*epoch, asked_at=asked_at)
         if not found:
             return None
         return msgspec.convert({"label": label, **found}, Alias, strict=False)
@@ -57,14 +59,14 @@ class Aliases:
     async def promote(self, id_: str, *, idempotency_key: str = "") -> Move:
         """Points production at a ready deployment, and pins it unless it is the newest.
 
-        Raises `Rejected`: `not_found`, `not_ready`.
+        Raises `Rejected`: `not_found`, `not_ready`, `release_gone`.
         """
         return await self._point({"mode": "promote", "id": id_, "key": idempotency_key})
 
     async def rollback(self, slug: str, *, to: str = "", idempotency_key: str = "") -> Move:
         """Points production at the deployment before the one that is live (or at `to`), pinned.
 
-        Raises `Rejected`: `not_found`, `not_ready`, `nothing_to_roll_back_to`.
+        Raises `Rejected`: `not_found`, `not_ready`, `release_gone`, `nothing_to_roll_back_to`.
         """
         arguments = {"mode": "rollback", "project": slug, "id": to, "key": idempotency_key}
         return await self._point(arguments)
@@ -86,6 +88,10 @@ _REFUSALS = {
     "reused": (422, REUSED),
     "not_found": (404, "there is no such deployment or project; see `pushlane list`"),
     "not_ready": (409, "that deployment has no release; choose one that ended ready"),
+    "release_gone": (
+        409,
+        "that deployment's release is no longer kept; `pushlane redeploy` builds its commit anew",
+    ),
     "nothing_to_roll_back_to": (
         409,
         "production has no earlier release to roll back to; see `pushlane list`",

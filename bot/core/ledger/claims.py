@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import time
 from collections.abc import Awaitable
 from enum import StrEnum
 from typing import Any, cast
@@ -19,7 +20,7 @@ from bot.core.deployment import (
     deployment_label,
     new_claim,
 )
-from bot.core.errors import PushlaneError, Stopped
+from bot.core.errors import Errored, Full, PushlaneError, Stopped
 from bot.core.ledger.connection import WAIT_SECONDS, Connection
 from bot.core.ledger.view import to_deployment
 
@@ -27,6 +28,9 @@ BACKOFF_SECONDS = 1.0
 BACKOFF_FACTOR = 3.0
 """With five attempts what is away may be so for some 40 seconds."""
 BACKOFF_CAP_SECONDS = 300.0
+ROOM_SECONDS = 5.0
+"""So long a deployment that met no room waits at first, then a quarter of its age: a build that is
+done again and again in vain costs too."""
 
 
 class Verdict(StrEnum):
@@ -53,6 +57,8 @@ class Ending(msgspec.Struct, frozen=True, kw_only=True):
 
     status: Status
     release: str = ""
+    packs: tuple[str, ...] = ()
+    """The objects that the release's manifest names."""
     files: int = 0
     bytes: int = 0
     framework: str = ""
@@ -132,10 +138,11 @@ class Claims:
     async def finish(self, deployment: Deployment, ending: Ending) -> Deployment:
         """Ends it. A stop request wins over `ending`. Repeated by the same claim it succeeds.
 
-        A ready one moves its aliases, only forward. Raises `Stopped("lost")` for a fenced claim.
+        A ready one moves its aliases, only forward. Raises `Stopped("lost")` for a fenced claim,
+        and `Errored` (code `pack_condemned`) for a release that is to be published anew.
         """
         fields = msgspec.structs.asdict(ending)
-        status = fields.pop("status")
+        status, packs = fields.pop("status"), fields.pop("packs")
         answer = await self._connection.call(
             "finish",
             {
@@ -143,6 +150,7 @@ class Claims:
                 "status": status.value,
                 "from": sorted(TRANSITIONS[status]),
                 "fields": {name: str(v) for name, v in fields.items() if v},
+                "packs": packs,
                 "own_label": deployment_label(deployment.id, deployment.project),
                 "branch_label": branch_label(deployment.branch, deployment.project)
                 if deployment.ref.startswith("refs/heads/")
@@ -151,15 +159,21 @@ class Claims:
         )
         if answer[0] == "lost":
             raise Stopped("lost")
+        if answer[0] == "condemned":
+            raise Errored("a pack that it names was given up meanwhile", code="pack_condemned")
         return to_deployment(answer[1:])
 
     async def retry(self, deployment: Deployment, error: PushlaneError) -> Deployment:
         """Puts it back for a later attempt, or ends it `errored` after the last one.
 
+        Where there is only no room (`Full`), it waits for as long as that lasts.
         Raises `Stopped("lost")` for a fenced claim.
         """
         attempts = max(deployment.fetch_attempts, deployment.build_attempts)
         delay = min(BACKOFF_CAP_SECONDS, BACKOFF_SECONDS * BACKOFF_FACTOR ** (attempts - 1))
+        if isinstance(error, Full):
+            age = time.time() - deployment.received_at / 1000
+            delay = min(BACKOFF_CAP_SECONDS, max(ROOM_SECONDS, age / 4))
         answer = await self._connection.call(
             "retry",
             {
@@ -168,6 +182,7 @@ class Claims:
                 "message": error.message[:500],
                 "delay": str(int(delay * 1000 * random.uniform(0.5, 1.5))),  # noqa: S311 - jitter
                 "max": str(self.max_attempts),
+                "counted": "" if isinstance(error, Full) else "1",
             },
         )
         if answer[0] == "lost":

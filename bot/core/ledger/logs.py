@@ -64,7 +64,7 @@ class BuildLogs:
         None at all: the log is not there (any more), or nothing has been written.
         """
         name = keys.log(self._connection.prefix, id_, claim)
-        async with cast(Any, self._connection.redis).pipeline(transaction=True) as pipe:
+        async with cast(Any, self._connection.redis).pipeline(transaction=False) as pipe:
             pipe.xlen(name)
             pipe.xrevrange(name, count=max(limit, 1))
             count, found = await self._connection.guard(pipe.execute())

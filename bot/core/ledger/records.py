@@ -49,15 +49,34 @@ class Payload(msgspec.Struct, frozen=True, kw_only=True):
     """Compressed; empty when it is too large to be kept."""
 
 
+class Compared(msgspec.Struct, frozen=True, kw_only=True):
+    """What the catch-up compared GitHub's head with, before it asked GitHub."""
+
+    project: str
+    """The project's slug."""
+    known: str
+    """The `entry` of the head that the ledger knew of the ref; empty when it knew none."""
+
+
 class Answer(msgspec.Struct, frozen=True, kw_only=True):
     """What recording led to.
 
     `recorded`: new. `repeated`: seen before, `deployment` is the old id. `superseded`: recorded,
     but a newer push came first. `removed`: the branch's alias is gone. `late`: a deletion that a
-    newer push has overtaken. `unknown`: no such project.
+    newer push has overtaken. `unknown`: no such project. `overtaken`: something came of the ref
+    since the catch-up compared it; nothing was recorded.
     """
 
-    outcome: Literal["recorded", "repeated", "superseded", "removed", "late", "unknown", "reused"]
+    outcome: Literal[
+        "recorded",
+        "repeated",
+        "superseded",
+        "removed",
+        "late",
+        "unknown",
+        "reused",
+        "overtaken",
+    ]
     deployment: str = ""
 
 
@@ -70,22 +89,36 @@ class Records:
     What a delivery brought, and what it led to, is kept in the same call.
     """
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: Connection, *, require_durable: bool = False) -> None:
         self._connection = connection
+        self._require_durable = require_durable
 
-    async def record(self, push: Push, payload: Payload = NO_PAYLOAD) -> Answer:
-        """Records a push as safety.md §2 rule 1 says: repeats and late ones are told apart."""
+    async def record(
+        self, push: Push, payload: Payload = NO_PAYLOAD, *, compared: Compared | None = None
+    ) -> Answer:
+        """Records a push as docs/protocol.md says, rule 1: repeats and late ones are told apart.
+
+        With `compared` it is one that no delivery has told, and is the newest of its ref unless
+        something has come meanwhile; `pushed_at` is then a time at which it was there already.
+        """
         arguments = {
             **_words(push),
+            **(_words(compared) if compared else {}),
             "id": new_id(),
             "slugs": project_slugs(push.repository, push.repository_id),
         }
         return _answer(await self._deliver("record", arguments, payload))
 
-    async def remove(self, removal: Removal, payload: Payload = NO_PAYLOAD) -> Answer:
-        """Takes a deleted branch down: stops what is of its ref, leaves a tombstone."""
+    async def remove(
+        self, removal: Removal, payload: Payload = NO_PAYLOAD, *, compared: Compared | None = None
+    ) -> Answer:
+        """Takes a deleted branch down: stops what is of its ref, leaves a tombstone.
+
+        With `compared` it is a deletion that no delivery has told, as in `record`.
+        """
         arguments = {
             **_words(removal),
+            **(_words(compared) if compared else {}),
             "after": ZERO,
             "branch_slugs": _branch_slugs(removal.ref),
         }
@@ -105,7 +138,7 @@ class Records:
             "id": new_id(),
             "slugs": project_slugs(request.repository) if request.repository else (),
         }
-        found = _answer(await self._connection.call("request", arguments))
+        found = _answer(await self._record("request", arguments))
         if found.outcome == "reused":
             raise Rejected(REUSED, code="idempotency_key_reused", http_status=422)
         return found
@@ -116,7 +149,14 @@ class Records:
 
     async def _deliver(self, verb: str, arguments: dict[str, Any], payload: Payload) -> list[str]:
         told = {"size": str(payload.size), "form": "1" if payload.form else "0"}
-        return await self._connection.call(verb, {**arguments, **told}, payload=payload.packed)
+        return await self._record(verb, {**arguments, **told}, payload=payload.packed)
+
+    async def _record(
+        self, verb: str, arguments: dict[str, Any], *, payload: bytes = b""
+    ) -> list[str]:
+        if self._require_durable:
+            await self._connection.ensure_durable()
+        return await self._connection.call(verb, arguments, payload=payload)
 
 
 def _answer(words: list[str]) -> Answer:

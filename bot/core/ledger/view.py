@@ -31,6 +31,12 @@ class Project(msgspec.Struct, frozen=True, kw_only=True):
     """The branch that goes live; the default branch unless a person says otherwise."""
     seq: int = 0
     created_at: int = 0
+    pushed_at: int = 0
+    """The latest push that is known of, in seconds of GitHub's clock."""
+    delivered_at: int = 0
+    """When a push was last delivered to us, in milliseconds; 0: never."""
+    looked_at: int = 0
+    """When its branches were last looked at, in milliseconds; 0: never."""
 
 
 class Delivery(msgspec.Struct, frozen=True, kw_only=True):
@@ -107,7 +113,7 @@ class View:
 
     async def ping(self) -> None:
         """Raises `Errored` when Redis does not answer."""
-        await self._connection.guard(cast(Awaitable[Any], self._redis.ping()))
+        await self._connection.reach(cast(Awaitable[Any], self._redis.ping()))
 
     async def deployment(self, id_: str) -> Deployment | None:
         """One record, or None."""
@@ -224,9 +230,10 @@ class View:
         return bool(await self._connection.guard(self._redis.exists(name)))
 
     async def queue(self) -> QueueView:
-        """The lists and indexes, read at one moment."""
+        """The lists and indexes, read one right after the other."""
         prefix = self._connection.prefix
-        async with self._redis.pipeline(transaction=True) as pipe:
+        # No transaction: a Redis that is full refuses one, even of reads.
+        async with self._redis.pipeline(transaction=False) as pipe:
             for name in (keys.fetch(prefix), keys.high(prefix), keys.queue(prefix)):
                 pipe.lrange(name, 0, -1)
             pipe.zcard(keys.named(prefix, "waiting"))

@@ -5,6 +5,7 @@
 --   git says of a repository that no delivery has described yet.
 -- Answers {advanced, record…}, or the reason to stop: {lost}, {cancelled}, {superseded}.
 
+even_when_full()
 local id = args.id
 local record = read(id)
 if record.advanced_by == args.claim and args.to == 'queued' then return answer('advanced', id) end
@@ -30,6 +31,7 @@ if args.to == 'queued' then
     local project = key('project:' .. record.project)
     if (redis.call('HGET', project, 'default_branch') or '') == '' then
       redis.call('HSET', project, 'default_branch', args.default_branch)
+      change_project(record.project)
     end
     redis.call('HSET', record_key(id), 'production',
       (args.fields.ref or record.ref) == production_ref(record.project) and '1' or '0')

@@ -3,6 +3,7 @@
 -- args: id reason
 -- Answers {cancelled | stopping | ended | unknown}.
 
+even_when_full()
 local status = get(args.id, 'status')
 if status == '' then return {'unknown'} end
 local how = stop(args.id, 'cancelled', args.reason)

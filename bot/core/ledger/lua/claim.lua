@@ -3,6 +3,7 @@
 -- args: id stage claim lease
 -- Answers {claimed, record…}, {busy} (the end of the one at work rings for it) or {stale}.
 
+even_when_full()
 local wanted = args.stage == 'fetch' and 'received' or 'queued'
 local id = args.id
 local record = read(id)

@@ -3,6 +3,7 @@
 -- args: id claim lease
 -- Answers {go}, {lost}, {cancelled} or {superseded}.
 
+even_when_full()
 local claim, stop_word = unpack(redis.call('HMGET', record_key(args.id), 'claim', 'stop'))
 if claim ~= args.claim then return {'lost'} end
 redis.call('ZADD', key('active'), text(now + tonumber(args.lease)), args.id)

@@ -1,8 +1,11 @@
 -- Ends a claimed deployment; a ready one moves its aliases, only forward (rule 7).
 --
--- args: id claim status from fields own_label branch_label
--- Answers {finished, record…} or {lost}. Repeated by the same claim it answers the same.
+-- args: id claim status from fields packs own_label branch_label
+--   packs are the objects that the release's manifest names.
+-- Answers {finished, record…}, {lost}, or {condemned}: the release is to be published anew, without
+-- the packs that the collector has condemned. Repeated by the same claim it answers the same.
 
+even_when_full()
 local id = args.id
 local record = read(id)
 if record.ended_claim == args.claim and args.claim ~= '' then return answer('finished', id) end
@@ -12,6 +15,12 @@ if not includes(args.from, record.status) then return {'lost'} end
 
 local fields = args.fields
 if args.status == 'ready' then
+  for at = 1, #args.packs, 500 do
+    local last = math.min(at + 499, #args.packs)
+    for _, due in ipairs(redis.call('ZMSCORE', key('condemned'), unpack(args.packs, at, last))) do
+      if due then return {'condemned'} end
+    end
+  end
   local slug, release = record.project, fields.release
   local ref_commit = redis.call('HGET', ref_key(slug, record.ref), 'commit') or ''
   local branch = args.branch_label ~= ''

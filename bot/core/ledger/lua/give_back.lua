@@ -3,6 +3,7 @@
 -- args: id claim lease
 -- Answers {given} or {lost}.
 
+even_when_full()
 local id = args.id
 local record = read(id)
 if record.claim ~= args.claim or args.claim == '' then return {'lost'} end

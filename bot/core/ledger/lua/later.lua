@@ -3,6 +3,7 @@
 -- args: project commit version lease delay everyone
 -- Answers {later} or {lost}. Repeated it answers the same.
 
+even_when_full()
 local name = args.project .. ':' .. args.commit
 local report = key('report:' .. name)
 local lease, settled, version, id =

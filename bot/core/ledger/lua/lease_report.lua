@@ -4,6 +4,7 @@
 -- Answers {leased, project, repository, commit, version, told, told_of, failures, lease, posts of
 -- this minute, posts of this hour, record…} or {none, ms to wait}.
 
+even_when_full()
 local paused = redis.call('PTTL', key('report-pause'))
 if paused > 0 then return {'none', text(math.min(paused, 5000))} end
 for _ = 1, 20 do

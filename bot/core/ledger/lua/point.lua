@@ -2,8 +2,9 @@
 --
 -- args: mode id project key
 -- Answers {moved, label, deployment, previous, pinned} or {not_found}, {not_ready},
--- {nothing_to_roll_back_to}.
+-- {release_gone}, {nothing_to_roll_back_to}.
 
+even_when_full()
 local before = answered(args.key)
 if before then return before end
 
@@ -31,18 +32,20 @@ elseif args.mode == 'unpin' then
   id = newest
 end
 
-local status, project, release, seq =
-  unpack(redis.call('HMGET', record_key(id), 'status', 'project', 'release', 'seq'))
+local status, project, release, seq, condemned_at = unpack(redis.call('HMGET', record_key(id),
+  'status', 'project', 'release', 'seq', 'condemned_at'))
 if not status or project ~= slug then return {'not_found'} end
 if status ~= 'ready' or not release or release == '' then return {'not_ready'} end
+if (condemned_at or '0') ~= '0' then return {'release_gone'} end
 
 -- Promoting the newest lets production follow pushes again.
 local pinned = (args.mode == 'unpin' or (args.mode == 'promote' and id == newest)) and '0' or '1'
-local moves = redis.call('HINCRBY', key('project:' .. slug), 'seq', 1)
-redis.call('HSET', alias, 'project', slug, 'kind', 'production', 'seq', text(moves),
+local moves = next_seq(slug)
+redis.call('HSET', alias, 'project', slug, 'kind', 'production', 'seq', moves,
   'deployment_seq', seq, 'deployment', id, 'release', release, 'pinned', pinned,
   'moved_at', text(now))
 say('alias:' .. slug)
+save('alias:' .. slug)
 local found = {'moved', slug, id, live, pinned}
 remember_answer(args.key, found)
 return found

@@ -54,7 +54,22 @@ local function includes(list, word)
   return false
 end
 
-local function say(what) redis.call('PUBLISH', base .. 'changed', what) end
+local changed = false
+local function say(what)
+  -- Once a verb: who has heard its answer knows a ledger that has come back without it.
+  changed = changed or redis.call('HINCRBY', key('epoch'), 'tick', 1)
+  redis.call('PUBLISH', base .. 'changed', what)
+end
+
+-- The bucket is to hold this too (rule 14): `project:<slug>`, `alias:<label>`, `deployment:<id>`.
+local function save(what)
+  redis.call('ZADD', key('unsaved'), now, what)
+  say('save')
+end
+
+-- What is under way comes to its end in a Redis that is full, too: it refuses only a verb whose
+-- first write may need memory.
+local function even_when_full() redis.call('DEL', key('nothing')) end
 
 -- A deployment has changed: its commit is due to be reported, if it is that commit's newest.
 local function touch(id)
@@ -158,9 +173,8 @@ local function release_stage(id, record)
   redis.call('ZREM', key('active'), id)
 end
 
--- Ends a deployment, waiting or active: status, indexes, own doorbells, report.
-local function close(id, status, fields)
-  local record = read(id)
+-- Takes a deployment out of all that waits or is being worked on.
+local function withdraw(id, record)
   if is_waiting(record.status) then
     unring(id)
     redis.call('ZREM', key('waiting'), id)
@@ -170,6 +184,12 @@ local function close(id, status, fields)
     release_stage(id, record)
   end
   redis.call('ZREM', open_key(record.project, record.ref), id)
+end
+
+-- Ends a deployment, waiting or active: status, indexes, own doorbells, report.
+local function close(id, status, fields)
+  local record = read(id)
+  withdraw(id, record)
   redis.call('HSET', record_key(id), 'status', status, 'ended_at', text(now),
     'ended_claim', record.claim or '', 'claim', '', 'stop', '', 'due_at', '0')
   for name, value in pairs(fields or {}) do redis.call('HSET', record_key(id), name, value) end
@@ -182,6 +202,7 @@ local function close(id, status, fields)
     redis.call('EXPIRE', record_key(id), KEEP)
   end
   touch(id)
+  save('deployment:' .. id)
   fill(record.project)
 end
 
@@ -278,6 +299,44 @@ local function find_project(repository, repository_id)
   return nil
 end
 
+-- What GitHub's heads are, as far as deliveries and looks have told: what the catch-up compares with.
+-- A deleted branch has no commit, but zeros.
+local NO_COMMIT = string.rep('0', 40)
+local function know_head(slug, ref, commit, seq)
+  redis.call('HSET', key('heads:' .. slug), ref, commit .. ' ' .. seq .. ' ' .. text(now))
+end
+
+-- Whether something came of a ref after the catch-up had read `known` and before it could record.
+local function is_overtaken(slug, ref, known)
+  return redis.call('EXISTS', key('project:' .. slug)) == 0
+    or (redis.call('HGET', key('heads:' .. slug), ref) or '') ~= known
+end
+
+-- A second of GitHub's by which a ref was as the catch-up has found it: what it is said to be, or
+-- the latest that a delivery has told.
+local function at_least(slug, ref_pushed_at, pushed_at)
+  local project_pushed_at = redis.call('HGET', key('project:' .. slug), 'pushed_at')
+  return text(math.max(tonumber(pushed_at), tonumber(ref_pushed_at or '0'),
+    tonumber(project_pushed_at or '0')))
+end
+
+-- The next of the numbers that order what is of a project. They carry the time: in a ledger that
+-- has come back older, or was begun anew, they go on above those that were given before.
+local function next_seq(slug)
+  local project = key('project:' .. slug)
+  local seq = math.max(tonumber(redis.call('HGET', project, 'seq') or '0') + 1, now)
+  redis.call('HSET', project, 'seq', text(seq))
+  return text(seq)
+end
+
+-- A project, or one of its settings, is new.
+local function change_project(slug)
+  local project = key('project:' .. slug)
+  local version = tonumber(redis.call('HGET', project, 'version') or '0')
+  redis.call('HSET', project, 'version', text(math.max(version + 1, now)))
+  save('project:' .. slug)
+end
+
 local function make_project(repository, repository_id, slugs)
   for _, slug in ipairs(slugs) do
     if redis.call('EXISTS', key('project:' .. slug)) == 0 then
@@ -286,6 +345,7 @@ local function make_project(repository, repository_id, slugs)
         'seq', '0', 'created_at', text(now))
       redis.call('ZADD', key('projects'), now, slug)
       redis.call('SET', key('name:' .. string.lower(repository)), slug)
+      change_project(slug)
       return slug
     end
   end
@@ -296,7 +356,11 @@ end
 local function learn(slug, repository, repository_id, default_branch, private, pushed_at)
   local project = key('project:' .. slug)
   if tonumber(redis.call('HGET', project, 'pushed_at') or '0') > tonumber(pushed_at) then return end
-  local before = redis.call('HGET', project, 'repository')
+  local function settings()
+    return cjson.encode(redis.call('HMGET', project, 'repository', 'repository_id', 'private',
+      'default_branch'))
+  end
+  local known, before = settings(), redis.call('HGET', project, 'repository')
   if before and string.lower(before) ~= string.lower(repository)
     and redis.call('GET', key('name:' .. string.lower(before))) == slug then
     redis.call('DEL', key('name:' .. string.lower(before)))
@@ -308,6 +372,7 @@ local function learn(slug, repository, repository_id, default_branch, private, p
     redis.call('SET', key('repository:' .. repository_id), slug)
   end
   if default_branch ~= '' then redis.call('HSET', project, 'default_branch', default_branch) end
+  if settings() ~= known then change_project(slug) end
 end
 
 local function production_ref(slug)
@@ -392,13 +457,12 @@ local function move(label, slug, kind, id, seq, release)
   local theirs, pinned, moves = unpack(redis.call('HMGET', alias, 'deployment_seq', 'pinned', 'seq'))
   if pinned == '1' then return 'pinned' end
   if tonumber(theirs or '0') >= tonumber(seq) then return 'newer' end
-  if tonumber(moves or '0') >= tonumber(seq) then
-    moves = redis.call('HINCRBY', key('project:' .. slug), 'seq', 1)
-  else
-    moves = seq
-  end
+  if tonumber(moves or '0') >= tonumber(seq) then moves = next_seq(slug) else moves = seq end
   redis.call('HSET', alias, 'project', slug, 'kind', kind, 'seq', moves, 'deployment_seq', seq,
     'deployment', id, 'release', release, 'pinned', '0', 'moved_at', text(now))
+  redis.call('PERSIST', alias)
   say('alias:' .. label)
+  -- A deployment's own host follows from its record.
+  if kind ~= 'deployment' then save('alias:' .. label) end
   return 'moved'
 end

@@ -1,55 +1,86 @@
--- Records a push before its delivery is answered (safety.md §2, rule 1).
+-- Records a push before its delivery is answered (docs/protocol.md, rule 1).
 --
 -- args: id slugs guid body_sha256 repository repository_id private default_branch ref before after
 --   pushed_at message author size form
--- Answers {recorded | repeated | superseded, deployment id}.
+--   The catch-up (rule 15) has neither guid nor body, but the project's slug, and `known`: what the
+--   ledger knew of the ref's head before GitHub was asked.
+-- Answers {recorded | repeated | superseded | overtaken, deployment id}.
 
+local caught_up = args.known ~= nil
 local body, delivery = key('body:' .. args.body_sha256), key('delivery:' .. args.guid)
-if args.pushed_at == '0' then args.pushed_at = clock[1] end
+if args.pushed_at == '0' and not caught_up then args.pushed_at = clock[1] end
 
 local function remember(id, outcome, rule)
+  if caught_up then return end
   redis.call('SET', body, id, 'EX', KEEP)
   note(args, 'push', outcome, rule, id)
 end
 
-local seen = redis.call('GET', body)
+-- Whether a deployment is one that the catch-up has found, of this very push; now it is delivered.
+local function was_found(id)
+  local trigger, ref, commit, guid =
+    unpack(redis.call('HMGET', record_key(id), 'trigger', 'ref', 'commit', 'delivery'))
+  if trigger ~= 'push' or ref ~= args.ref or commit ~= args.after or guid ~= '' then return false end
+  redis.call('HSET', record_key(id), 'delivery', args.guid)
+  return true
+end
+
+local seen = not caught_up and redis.call('GET', body)
 if seen and seen ~= '' then
   remember(seen, 'repeated', 'this very body was delivered before')
   return {'repeated', seen}
 end
-seen = redis.call('HGET', delivery, 'deployment')
+seen = not caught_up and redis.call('HGET', delivery, 'deployment')
 if seen and seen ~= '' then return {'repeated', seen} end
 
-local slug = find_project(args.repository, args.repository_id)
+local slug = args.project or find_project(args.repository, args.repository_id)
   or make_project(args.repository, args.repository_id, args.slugs)
-learn(slug, args.repository, args.repository_id, args.default_branch, args.private, args.pushed_at)
-
 local ref = ref_key(slug, args.ref)
 local newest = {}
-newest.commit, newest.pushed_at, newest.before, newest.deployment =
-  unpack(redis.call('HMGET', ref, 'commit', 'pushed_at', 'before', 'deployment'))
+newest.commit, newest.pushed_at, newest.before, newest.deployment, newest.caught_up =
+  unpack(redis.call('HMGET', ref, 'commit', 'pushed_at', 'before', 'deployment', 'caught_up'))
+if caught_up then
+  if is_overtaken(slug, args.ref, args.known) then return {'overtaken', ''} end
+  args.pushed_at = at_least(slug, newest.pushed_at, args.pushed_at)
+else
+  redis.call('HSET', key('project:' .. slug), 'delivered_at', text(now))
+end
+learn(slug, args.repository, args.repository_id, args.default_branch, args.private, args.pushed_at)
 
 -- The catch-up was quicker, or the same push came under another guise.
 if newest.commit == args.after and (newest.deployment or '') ~= '' then
+  if caught_up then
+    know_head(slug, args.ref, args.after, redis.call('HGET', ref, 'seq'))
+    return {'repeated', newest.deployment}
+  end
   -- Of a branch that was deleted and made again at once: a deletion from before comes late then.
   local theirs, ours = tonumber(newest.pushed_at or '0'), tonumber(args.pushed_at)
   if ours > theirs or (ours == theirs and args.before ~= newest.before) then
     redis.call('HSET', ref, 'pushed_at', args.pushed_at, 'before', args.before,
-      'deletion_due', args.before == string.rep('0', 40) and '1' or '0')
+      'deletion_due', args.before == NO_COMMIT and '1' or '0')
   end
+  if ours >= theirs then redis.call('HSET', ref, 'caught_up', '0') end
+  was_found(newest.deployment)
   remember(newest.deployment, 'repeated', 'its commit is the newest of this branch already')
   return {'repeated', newest.deployment}
 end
 
 -- By GitHub's time, not by arrival; ties by the chain of before and after.
 local late = false
-if newest.pushed_at then
+if newest.pushed_at and not caught_up then
   local theirs, ours = tonumber(newest.pushed_at), tonumber(args.pushed_at)
   local follows = newest.commit ~= nil and newest.commit ~= '' and args.before == newest.commit
-  late = theirs > ours or (theirs == ours and args.after == newest.before and not follows)
+  -- Where the catch-up found the newest, what was before it is not known: all that does not follow.
+  local precedes = args.after == newest.before or newest.caught_up == '1'
+  late = theirs > ours or (theirs == ours and precedes and not follows)
+end
+local twin = late and redis.call('HGET', key('report:' .. slug .. ':' .. args.after), 'deployment')
+if twin and was_found(twin) then
+  remember(twin, 'repeated', 'the catch-up had found this push before')
+  return {'repeated', twin}
 end
 
-local seq = text(redis.call('HINCRBY', key('project:' .. slug), 'seq', 1))
+local seq = next_seq(slug)
 local production = args.ref == production_ref(slug)
 create(args.id, slug, {
   ref = args.ref, commit = args.after, before = args.before, seq = seq, trigger = 'push',
@@ -63,12 +94,14 @@ if late then
     redis.call('HSET', ref, 'before', args.before)
   end
   remember(args.id, 'superseded', 'a newer push of this branch came first')
-  close(args.id, 'superseded', {reason = 'a newer push of this branch came first'})
+  close(args.id, 'superseded', {reason = 'a newer push of this branch came first', late = '1'})
   return {'superseded', args.id}
 end
 remember(args.id, 'recorded', 'a new push of a branch')
 redis.call('HSET', ref, 'commit', args.after, 'pushed_at', args.pushed_at, 'before', args.before,
-  'seq', seq, 'deployment', args.id, 'deleted', '0', 'deletion_due', '0')
+  'seq', seq, 'deployment', args.id, 'deleted', '0', 'deletion_due', '0',
+  'caught_up', caught_up and '1' or '0')
+know_head(slug, args.ref, args.after, seq)
 if (newest.deployment or '') ~= '' and get(newest.deployment, 'ended_at') ~= ''
   and get(newest.deployment, 'status') ~= 'ready' then
   redis.call('EXPIRE', record_key(newest.deployment), KEEP)

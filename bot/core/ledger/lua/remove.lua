@@ -1,25 +1,37 @@
 -- Takes a deleted branch down: a seq, a stop for all that is of the ref, a tombstone (rule 10).
 --
 -- args: guid body_sha256 repository repository_id ref before after pushed_at branch_slugs size form
--- Answers {removed | late | repeated | unknown, ''}.
+--   The catch-up has neither guid nor body, but project and `known`, as in record.
+-- Answers {removed | late | repeated | unknown | overtaken, ''}.
 
+local caught_up = args.known ~= nil
 local body = key('body:' .. args.body_sha256)
-if redis.call('GET', body) then
+if not caught_up and redis.call('GET', body) then
   note(args, 'push', 'repeated', 'this very body was delivered before', '')
   return {'repeated', ''}
 end
-local slug = find_project(args.repository, args.repository_id)
+local slug = args.project or find_project(args.repository, args.repository_id)
 if not slug then
   note(args, 'push', 'ignored', 'a branch was deleted of a repository that has no project', '')
   return {'unknown', ''}
 end
-if args.pushed_at == '0' then args.pushed_at = clock[1] end
-redis.call('SET', body, '', 'EX', KEEP)
 
 local ref = ref_key(slug, args.ref)
-local commit, pushed_at, due = unpack(redis.call('HMGET', ref, 'commit', 'pushed_at', 'deletion_due'))
-if pushed_at then
+local commit, pushed_at, due, deleted, found_gone =
+  unpack(redis.call('HMGET', ref, 'commit', 'pushed_at', 'deletion_due', 'deleted', 'caught_up'))
+if caught_up then
+  if is_overtaken(slug, args.ref, args.known) then return {'overtaken', ''} end
+  args.pushed_at = at_least(slug, pushed_at, args.pushed_at)
+else
+  if args.pushed_at == '0' then args.pushed_at = clock[1] end
+  redis.call('SET', body, '', 'EX', KEEP)
+end
+if pushed_at and not caught_up then
   local theirs, ours = tonumber(pushed_at), tonumber(args.pushed_at)
+  if deleted == '1' and found_gone == '1' and theirs >= ours then
+    note(args, 'push', 'repeated', 'the catch-up had found the branch deleted already', '')
+    return {'repeated', ''}
+  end
   -- In the same second: the branch was made again when its newest push is not the one that we
   -- follow, or made it at the same commit.
   local again = theirs == ours and (commit ~= args.before or due == '1')
@@ -30,21 +42,26 @@ if pushed_at then
   end
 end
 
-local seq = redis.call('HINCRBY', key('project:' .. slug), 'seq', 1)
+local seq = next_seq(slug)
 -- The push that we follow is late when it comes later; once it is known, another one to its
 -- commit makes the branch again.
-redis.call('HSET', ref, 'commit', '', 'pushed_at', args.pushed_at,
-  'before', commit == args.before and '' or args.before,
-  'seq', text(seq), 'deployment', '', 'deleted', '1')
+local before = commit == args.before and '' or args.before
+redis.call('HSET', ref, 'commit', '', 'pushed_at', args.pushed_at, 'before', before,
+  'seq', seq, 'deployment', '', 'deleted', '1', 'caught_up', caught_up and '1' or '0')
+know_head(slug, args.ref, NO_COMMIT, seq)
 for _, id in ipairs(redis.call('ZRANGE', open_key(slug, args.ref), 0, -1)) do
   stop(id, 'cancelled', 'its branch was deleted')
 end
 
 local label = args.branch_slugs[text(string.len(slug))] .. '--' .. slug
 local alias = key('alias:' .. label)
-redis.call('HSET', alias, 'project', slug, 'kind', 'branch', 'seq', text(seq),
-  'deployment_seq', text(seq), 'deployment', '', 'release', '', 'pinned', '0',
-  'moved_at', text(now))
+-- What was deleted is said in the tombstone, for a restoration.
+redis.call('HSET', alias, 'project', slug, 'kind', 'branch', 'seq', seq,
+  'deployment_seq', seq, 'deployment', '', 'release', '', 'pinned', '0',
+  'moved_at', text(now), 'ref', args.ref, 'pushed_at', args.pushed_at, 'before', before)
+-- Until then it says why there is nothing; what could still end was asked to stop, and a stop wins.
+redis.call('EXPIRE', alias, KEEP)
 say('alias:' .. label)
-note(args, 'push', 'removed', 'the branch was deleted', '')
+save('alias:' .. label)
+if not caught_up then note(args, 'push', 'removed', 'the branch was deleted', '') end
 return {'removed', ''}

@@ -21,7 +21,7 @@ if ref == '' then ref = home ~= '' and home or 'HEAD' end
 local old = args.redeploy_of ~= '' and read(args.redeploy_of) or {}
 create(args.id, slug, {
   ref = ref, commit = args.commit, trigger = args.trigger, redeploy_of = args.redeploy_of,
-  seq = text(redis.call('HINCRBY', key('project:' .. slug), 'seq', 1)),
+  seq = next_seq(slug),
   production = (ref == home or ref == 'HEAD') and '1' or '0',
   message = old.message or '', author = old.author or '',
 }, true)

@@ -3,6 +3,7 @@
 -- args: max limit
 -- Answers {leases expired, retries due, doorbells rung again}, as text.
 
+even_when_full()
 local limit = tonumber(args.limit)
 local expired = redis.call('ZRANGEBYSCORE', key('active'), '-inf', text(now), 'LIMIT', 0, limit)
 for _, id in ipairs(expired) do

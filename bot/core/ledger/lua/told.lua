@@ -5,6 +5,7 @@
 --   lease goes on, when the same reporter tells a newer state next, or empty.
 -- Answers {told}, {more}, {changed} (due again at once) or {lost}. Repeated it answers the same.
 
+even_when_full()
 local name = args.project .. ':' .. args.commit
 local report = key('report:' .. name)
 local lease, settled, version, doubted =

@@ -1,0 +1,27 @@
+-- How far the ledger is, as a whole and thing by thing. Comes between the prelude and each verb.
+--
+-- args: epoch tick, the furthest that the caller has seen. A ledger that is behind that was flushed
+--   or replaced, or has come back older than it was: the verb does nothing in it.
+-- Answers {behind}, or epoch and tick and then the verb's own words.
+
+local epoch, tick = unpack(redis.call('HMGET', key('epoch'), 'id', 'tick'))
+epoch, tick = tonumber(epoch or '0'), tonumber(tick or '0')
+
+local function is_behind(their_epoch, their_tick)
+  their_epoch = tonumber(their_epoch)
+  return epoch < their_epoch or (epoch == their_epoch and tick < tonumber(their_tick))
+end
+if is_behind(args.epoch, args.tick) then return {'behind'} end
+
+local function settle(words)
+  table.insert(words, 1, text(changed or tick))
+  table.insert(words, 1, text(epoch))
+  return words
+end
+
+-- How new a thing is that the bucket holds too: `project:<slug>`, `alias:<label>`,
+-- `deployment:<id>`, which is the name of its key as well.
+local VERSIONS = {project = 'version', alias = 'seq', deployment = 'version'}
+local function version_of(what)
+  return redis.call('HGET', key(what), VERSIONS[string.match(what, '^%a+')]) or '0'
+end

@@ -1,0 +1,74 @@
+"""Forty seconds of storm, and a crash at each named point: nothing lost, twice, or stale."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import subprocess
+from collections.abc import AsyncIterator, Iterator
+
+import pytest
+
+from tests.acceptance.house import ROOT
+from tests.chaos.crashes import FailingHouse, a_failing_house
+from tests.chaos.failpoints import FAILPOINTS, Failpoint, survive
+from tests.conftest import S3
+from tests.standin import StandIn
+
+
+@pytest.mark.timeout(400)
+def test_forty_seconds_of_storm_violate_nothing() -> None:
+    said = subprocess.run(
+        [ROOT / "scripts" / "chaos", "--seconds", "40", "--seed", "40", "--json"],
+        capture_output=True,
+        check=False,
+        text=True,
+    )
+    found = json.loads(said.stdout.splitlines()[-1])
+    assert found["violations"] == [], said.stderr[-3000:]
+    assert said.returncode == 0
+    assert (found["lost"], found["ended_twice"], found["stale"]) == (0, 0, 0)
+    assert found["settle_seconds"] <= 60
+    # Enough of each has happened for that to mean something, also on a slow machine.
+    assert found["acknowledged"] >= 150
+    assert found["repeats"] >= 20
+    assert found["worker_kills"] >= 5
+    assert found["redis_kills"] >= 1
+    assert found["pauses"] >= 1
+    assert found["s3_faults"] >= 5
+    assert found["github_faults"] >= 5
+
+
+@pytest.fixture(scope="session")
+def failing(
+    tmp_path_factory: pytest.TempPathFactory, valkey: str, seaweedfs: S3
+) -> Iterator[FailingHouse]:
+    """A house whose processes die when they are told to, for the whole session."""
+    directory = tmp_path_factory.mktemp("failing")
+    github = StandIn(directory / "github")
+    asyncio.run(github.__aenter__())
+    house = a_failing_house(directory, redis_url=valkey, s3=seaweedfs, github=github)
+    try:
+        house.start_bot()
+        house.start_worker()
+        asyncio.run(house.until_ready())
+        yield house
+    finally:
+        house.close()
+        asyncio.run(github.__aexit__(None, None, None))
+
+
+@pytest.fixture
+async def failing_house(failing: FailingHouse) -> AsyncIterator[FailingHouse]:
+    """The same, with nobody dead or frozen after the test, whatever came of it."""
+    yield failing
+    await failing.revive()
+
+
+@pytest.mark.parametrize(
+    "failpoint", FAILPOINTS, ids=[f"{each.name} ({each.way.__name__})" for each in FAILPOINTS]
+)
+async def test_a_process_dies_at_a_named_point_and_the_deployment_ends_right(
+    failing_house: FailingHouse, failpoint: Failpoint
+) -> None:
+    await survive(failing_house, failpoint)
