@@ -10,6 +10,7 @@ from types import FrameType
 
 import uvicorn
 
+from bot import connections
 from bot.app import Bot
 from bot.core import log as logs
 from bot.core import settings as all_settings
@@ -59,6 +60,7 @@ def main() -> None:
             forwarded_allow_ips=list(settings.trusted_proxies),
             timeout_graceful_shutdown=_GRACE_SECONDS,
             ws="none",
+            http=connections.within(connections.limits()),
         ),
         bot,
     )

@@ -27,6 +27,7 @@ from bot.core.settings import Settings
 from bot.gateway import Gateway, label_of
 from bot.intake import Intake
 from bot.keeper import Keeper
+from bot.logs import Logs
 from bot.problems import HANDLERS
 from bot.readiness import Readiness
 from bot.receiver import PATH, Receiver
@@ -123,18 +124,22 @@ class Bot:
         self.fetching.ending.set()
 
     def _starlette(self) -> ASGIApp:
-        front = api.Front(self.ledger, self.bucket, self.settings, self.collector, self.keeper)
-        return Starlette(
+        logs = Logs(self.ledger, self.bucket)
+        front = api.Front(self.ledger, logs, self.settings, self.collector, self.keeper)
+        made = Starlette(
             routes=[
                 Receiver(self.ledger, self.settings, missed=self.catch_up.soon).route,
                 api.mount(front),
                 Route("/healthz", _alive, methods=["GET"]),
                 self.readiness.route,
-                *pages.routes(ledger=self.ledger, bucket=self.bucket, settings=self.settings),
+                *pages.routes(ledger=self.ledger, logs=logs, settings=self.settings),
             ],
             exception_handlers=HANDLERS,
             lifespan=self._lifespan,
         )
+        # It would lead to whatever host the request names.
+        made.router.redirect_slashes = False
+        return made
 
     @asynccontextmanager
     async def _lifespan(self, _app: Starlette) -> AsyncIterator[None]:

@@ -14,7 +14,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from bot.core.bucket import Bucket
-from bot.core.errors import Errored, disk_full
+from bot.core.errors import Errored, Full, disk_full
 from bot.core.ledger import DURABLE_SETTINGS, Ledger
 from bot.core.settings import Settings
 from bot.keeper import Keeper
@@ -65,9 +65,12 @@ class Readiness:
         """Where an orchestrator asks."""
         return Route("/readyz", self._answer, methods=["GET"])
 
-    async def ready(self) -> Ready:
-        """How everything is now. What cannot be reached is a state, too."""
-        redis, bucket = await asyncio.gather(self._redis_state(), self._bucket_state())
+    async def ready(self, *, whole: bool = False) -> Ready:
+        """How everything is now. What cannot be reached is a state, too.
+
+        With `whole` its errors in all their words, which may name addresses: for the log.
+        """
+        redis, bucket = await asyncio.gather(self._redis_state(whole), self._bucket_state(whole))
         ledger, disk = self._keeper.state, self._disk_state()
         durable = redis in ("durable", "unknown") or (
             redis == _RISKY and not self._settings.require_durable
@@ -79,7 +82,7 @@ class Readiness:
         """Says aloud what changes, for ever."""
         before = Ready(ready=True, redis="", bucket="usable", ledger="whole", disk="usable")
         while True:
-            now = await self.ready()
+            now = await self.ready(whole=True)
             if now.ready:
                 self.was_ready.set()
             for part in ("redis", "bucket", "disk"):
@@ -112,18 +115,18 @@ class Readiness:
             headers={"Cache-Control": "no-store"},
         )
 
-    async def _redis_state(self) -> str:
+    async def _redis_state(self, whole: bool) -> str:
         try:
             await self._ledger.connection.ensure_room()
         except Errored as error:
             if error.code != "ledger_replaced":
-                return error.message
+                return _words(error, whole=whole)
         try:
             return await self._ledger.connection.durability()
         except Errored as error:
-            return error.message
+            return _words(error, whole=whole)
 
-    async def _bucket_state(self) -> str:
+    async def _bucket_state(self, whole: bool) -> str:
         try:
             # On a server of one's own an empty start is meant; on Amazon's a name may be mistyped.
             await self._bucket.ready(make=bool(self._settings.s3_endpoint_url))
@@ -132,7 +135,7 @@ class Readiness:
                 await self._bucket.put(name, body, content_type="application/octet-stream")
                 self._probe_due = time.monotonic() + _PROBE_SECONDS
         except Errored as error:
-            return error.message
+            return _words(error, whole=whole)
         return "usable"
 
     def _disk_state(self) -> str:
@@ -144,3 +147,8 @@ class Readiness:
         if free < DISK_LEAST_BYTES:
             return disk_full(f"{path} ({free // 1_000_000} MB free)").message
         return "usable"
+
+
+def _words(error: Errored, *, whole: bool) -> str:
+    told = whole or isinstance(error, Full)
+    return error.message if told else error.message.partition(":")[0]

@@ -25,7 +25,9 @@ JSON: Final = "application/json"
 FORM: Final = "application/x-www-form-urlencoded"
 """The content types that GitHub's webhooks may be set to."""
 
-_SIGNATURE: Final = "x-hub-signature-256"
+SIGNATURE: Final = "x-hub-signature-256"
+"""The header that bears GitHub's signature."""
+_SIGNED: Final = re.compile(r"sha256=[0-9a-f]{64}")
 _GUID: Final = re.compile(r"[A-Za-z0-9-]{1,64}")
 _REPOSITORY: Final = re.compile(r"[A-Za-z0-9_-]{1,100}/(?!\.{1,2}$)[A-Za-z0-9._-]{1,100}")
 _BRANCH: Final = "refs/heads/"
@@ -92,7 +94,7 @@ def read(headers: Mapping[str, str], body: bytes, *, secrets: Sequence[bytes]) -
     Raises `Rejected`: 401 `signature_missing`, `signature_invalid`; 400 `event_missing`,
     `delivery_invalid`, `content_type_unknown`, `payload_malformed`.
     """
-    verify(headers.get(_SIGNATURE, ""), body, secrets=secrets)
+    verify(headers.get(SIGNATURE, ""), body, secrets=secrets)
     return meaning(
         body,
         event=headers.get("x-github-event", ""),
@@ -134,19 +136,29 @@ def meaning(body: bytes, *, event: str, guid: str, content_type: str) -> Event:
     )
 
 
-def verify(signature: str, body: bytes, *, secrets: Sequence[bytes]) -> None:
-    """Raises `Rejected` (401) unless `signature` is GitHub's of these raw bytes, by any secret.
-
-    https://docs.github.com/webhooks/using-webhooks/validating-webhook-deliveries
-    """
+def ensure_signed(signature: str) -> None:
+    """Raises `Rejected` (401) for what cannot be a signature of GitHub's, whatever the body is."""
     if not signature:
         raise Rejected(
             "X-Hub-Signature-256 is missing: set a secret in the webhook's settings on GitHub",
             code="signature_missing",
             http_status=401,
         )
-    # Bytes, since compare_digest refuses text that is not ASCII; latin-1 gives back what came.
-    given = signature.encode("latin-1", "replace")
+    if not _SIGNED.fullmatch(signature):
+        raise Rejected(
+            "X-Hub-Signature-256 is no signature: it takes sha256= and 64 hex digits",
+            code="signature_invalid",
+            http_status=401,
+        )
+
+
+def verify(signature: str, body: bytes, *, secrets: Sequence[bytes]) -> None:
+    """Raises `Rejected` (401) unless `signature` is GitHub's of these raw bytes, by any secret.
+
+    https://docs.github.com/webhooks/using-webhooks/validating-webhook-deliveries
+    """
+    ensure_signed(signature)
+    given = signature.encode()
     right = False
     for secret in secrets:
         wanted = b"sha256=" + hmac.new(secret, body, hashlib.sha256).hexdigest().encode()

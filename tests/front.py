@@ -20,12 +20,14 @@ from starlette.types import ASGIApp
 
 from bot import api
 from bot.collector import Collector
+from bot.connections import Limits, within
 from bot.core import settings as all_settings
 from bot.core.bucket import Bucket
 from bot.core.deployment import Deployment, Status
 from bot.core.ledger import Answer, Delivery, Ledger, open_ledger
 from bot.core.settings import Settings
 from bot.keeper import Keeper
+from bot.logs import Logs
 from bot.problems import HANDLERS
 from bot.receiver import PATH, Receiver
 from tests.builders import START, ZERO, built, commit
@@ -34,6 +36,7 @@ from tests.standin import push_payload, sign
 
 SECRET = "It's a Secret to Everybody"
 TOKEN = "the-token-of-this-house"
+LIMITS = Limits(connections=1000)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -160,7 +163,7 @@ async def a_front_door(
     app = Starlette(
         routes=[
             Receiver(ledger, settings).route,
-            api.mount(api.Front(ledger, bucket, settings, collector, keeper)),
+            api.mount(api.Front(ledger, Logs(ledger, bucket), settings, collector, keeper)),
         ],
         exception_handlers=HANDLERS,
     )
@@ -191,10 +194,15 @@ def is_problem(answer: httpx2.Response, status: int, code: str) -> bool:
 
 
 @asynccontextmanager
-async def served(app: ASGIApp) -> AsyncIterator[str]:
+async def served(app: ASGIApp, *, limits: Limits = LIMITS) -> AsyncIterator[str]:
     """The application on a real server; its base URL."""
     config = uvicorn.Config(
-        app, lifespan="off", ws="none", log_config=None, timeout_graceful_shutdown=1
+        app,
+        lifespan="off",
+        ws="none",
+        http=within(limits),
+        log_config=None,
+        timeout_graceful_shutdown=1,
     )
     server = uvicorn.Server(config)
     listener = socket.create_server(("127.0.0.1", 0))

@@ -16,6 +16,7 @@ import httpx2
 import uvicorn
 from starlette.types import ASGIApp
 
+from bot import connections
 from bot.core import release
 from bot.core.bucket import Bucket
 from bot.core.deployment import Deployment, Push, Stage, Status, branch_label, deployment_label
@@ -28,6 +29,7 @@ from worker.output import Limits, Output, walk
 from worker.pack import pack
 
 DOMAIN = "sites.test"
+LIMITS = connections.Limits(connections=1000)
 PAGE = "<!doctype html><title>Hi</title>" + "<p>Hello, hello, hello.</p>" * 300
 
 
@@ -188,11 +190,16 @@ async def following(ledger: Ledger, gateway: Gateway) -> AsyncIterator[None]:
 
 
 @asynccontextmanager
-async def served(app: ASGIApp) -> AsyncIterator[int]:
+async def served(app: ASGIApp, *, limits: connections.Limits = LIMITS) -> AsyncIterator[int]:
     """The port on loopback under which uvicorn serves the application, in this loop."""
     listener = socket.create_server(("127.0.0.1", 0))
     config = uvicorn.Config(
-        app, lifespan="off", ws="none", http="httptools", log_config=None, access_log=False
+        app,
+        lifespan="off",
+        ws="none",
+        http=connections.within(limits),
+        log_config=None,
+        access_log=False,
     )
     config.load()
     server = uvicorn.Server(config)

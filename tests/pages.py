@@ -22,6 +22,7 @@ from bot.core.bucket import Bucket
 from bot.core.deployment import Deployment, Stage, Status
 from bot.core.ledger import Ending, Ledger, open_ledger
 from bot.core.settings import Settings
+from bot.logs import Logs, Places
 from bot.pages.session import Sessions
 from tests.builders import a_push, claimed
 from tests.conftest import S3
@@ -106,7 +107,13 @@ class Reading:
 
 @asynccontextmanager
 async def a_reading(
-    valkey: str, s3: S3, prefix: str, *, hears: bool = True, **changes: Any
+    valkey: str,
+    s3: S3,
+    prefix: str,
+    *,
+    hears: bool = True,
+    places: Places | None = None,
+    **changes: Any,
 ) -> AsyncIterator[Reading]:
     """A reading; `changes` are made to the settings. Without `hears` no change is handed on."""
     settings = all_settings.load(
@@ -127,7 +134,8 @@ async def a_reading(
         endpoint_url=settings.s3_endpoint_url,
         credentials={"aws_access_key_id": s3.access_key, "aws_secret_access_key": s3.secret_key},
     )
-    app = Starlette(routes=pages.routes(ledger=ledger, bucket=bucket, settings=settings))
+    logs = Logs(ledger, bucket, places=places)
+    app = Starlette(routes=pages.routes(ledger=ledger, logs=logs, settings=settings))
     transport = httpx2.ASGITransport(app=app)
     following = asyncio.ensure_future(ledger.changes.follow() if hears else asyncio.sleep(0))
     try:

@@ -2,33 +2,29 @@
 
 from __future__ import annotations
 
-import logging
 import re
-from collections.abc import AsyncIterator
+from collections.abc import Sequence
 from typing import Final
 
 import msgspec
 from starlette.requests import Request
-from starlette.responses import Response, StreamingResponse
+from starlette.responses import Response
 from starlette.routing import Route
 
-from bot import logs
 from bot.api.front import Front, answer, body_of, cursor_of, idempotency_key, limit_of
 from bot.api.shapes import DeploymentShape
 from bot.core.deployment import COMMIT, Deployment, Status, Trigger
-from bot.core.errors import Errored, Rejected
+from bot.core.errors import Rejected
 from bot.core.ledger import Alias, Move
 from bot.core.ledger import Request as Asked
+from bot.logs import Line, sse
 from bot.problems import read_json
-
-log = logging.getLogger(__name__)
 
 _REPOSITORY: Final = re.compile(r"[A-Za-z0-9_-]{1,100}/(?!\.{1,2}$)[A-Za-z0-9._-]{1,100}")
 _REF: Final = re.compile(
     r"(?!.*(\.\.|@\{|//|\.lock(/|$)|/\.|\.$|/$))[^\x00-\x20\x7f~^:?*\[\\]{1,900}"
 )
 _DIGITS: Final = re.compile(r"[0-9a-f]{7,39}")
-_LINES_SENT: Final = 500
 
 
 class Page(msgspec.Struct, frozen=True, kw_only=True):
@@ -201,53 +197,24 @@ class _Deployments:
     async def log(self, request: Request) -> Response:
         found = await self._front.deployment(request.path_params["id"])
         headers = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
-        if request.query_params.get("follow", "") not in ("", "0", "false"):
-            after = request.headers.get("last-event-id", "")
-            return StreamingResponse(
-                self._events(found.id, after),
-                media_type="text/event-stream",
-                headers={**headers, "X-Accel-Buffering": "no"},
-            )
-        chunks = self._text(found)
-        # What cannot be read at all is said by the status.
-        first = await anext(chunks, b"")
+        if request.query_params.get("follow", "") in ("", "0", "false"):
+            return await self._front.logs.text(found, stranger=False, headers=headers)
+        return self._front.logs.events(
+            found.id,
+            after=request.headers.get("last-event-id", ""),
+            teller=self,
+            stranger=False,
+            headers=headers,
+        )
 
-        async def body() -> AsyncIterator[bytes]:
-            yield first
-            async for chunk in chunks:
-                yield chunk
+    def lines(self, lines: Sequence[Line]) -> bytes:
+        """As `Teller`: each line as it is."""
+        return b"".join(sse(line.text, id_=line.id) for line in lines)
 
-        return StreamingResponse(body(), media_type="text/plain; charset=utf-8", headers=headers)
-
-    async def _text(self, deployment: Deployment) -> AsyncIterator[bytes]:
-        lines: list[str] = []
-        async for _, text in logs.lines(self._front.ledger, self._front.bucket, deployment):
-            lines.append(text)
-            if len(lines) >= _LINES_SENT:
-                yield ("\n".join(lines) + "\n").encode("utf-8", "replace")
-                lines = []
-        if lines:
-            yield ("\n".join(lines) + "\n").encode("utf-8", "replace")
-
-    async def _events(self, id_: str, after: str) -> AsyncIterator[bytes]:
-        front = self._front
-        try:
-            async for event in logs.follow(front.ledger, front.bucket, id_, after=after):
-                match event:
-                    case logs.Line(id=line, text=text):
-                        yield logs.sse(text, id_=line)
-                    case logs.Changed(deployment=now):
-                        yield logs.sse(await self._json(now), event="status")
-                    case logs.Ended(deployment=now):
-                        yield logs.sse(await self._json(now), event="end")
-                    case None:
-                        yield logs.BEAT
-        except Errored as error:
-            # The stream ends, and whoever follows comes back with the last id that it got.
-            log.warning("a reader was left", extra={"deployment": id_, "code": error.code})
-
-    async def _json(self, deployment: Deployment) -> str:
-        return msgspec.json.encode(await self._front.shape(deployment)).decode()
+    async def now(self, deployment: Deployment, *, ended: bool) -> bytes:
+        """As `Teller`: the record."""
+        record = msgspec.json.encode(await self._front.shape(deployment)).decode()
+        return sse(record, event="end" if ended else "status")
 
     async def _recorded(self, asked: Asked) -> Response:
         recorded = await self._front.ledger.records.request(asked)

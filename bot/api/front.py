@@ -14,12 +14,12 @@ from starlette.responses import Response
 
 from bot.api.shapes import DeploymentShape, shape_of
 from bot.collector import Collector
-from bot.core.bucket import Bucket
 from bot.core.deployment import Deployment
 from bot.core.errors import Rejected
 from bot.core.ledger import Alias, Ledger, Project
 from bot.core.settings import Settings
 from bot.keeper import Keeper
+from bot.logs import Logs
 
 BODY_LIMIT = 65_536
 _CURSOR: Final = re.compile(r"[0-9]{1,16}\.[0-9]{3}")
@@ -27,10 +27,10 @@ _CURSOR: Final = re.compile(r"[0-9]{1,16}\.[0-9]{3}")
 
 @dataclass(frozen=True, slots=True)
 class Front:
-    """The ledger, the bucket, the settings, and what is at work on them, as the routes see them."""
+    """The ledger, the logs, the settings, and what is at work on them, as the routes see them."""
 
     ledger: Ledger
-    bucket: Bucket
+    logs: Logs
     settings: Settings
     collector: Collector
     keeper: Keeper

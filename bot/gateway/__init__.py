@@ -156,7 +156,10 @@ class Gateway:
         return plain.UNREADABLE
 
     async def _send_on(self, answer: Answer, body: bytes, receive: Receive, send: Send) -> None:
-        """Sends what is longer than a block, reading one block ahead, while the visitor stays.
+        """Sends what is longer than a block, while the visitor stays.
+
+        The next block is read while the last of this one is sent: of a visitor who takes nothing,
+        no more is held than one.
 
         When it cannot be read to its end the answer is left short, so that the server cuts the
         connection and nobody takes a part for the whole.
@@ -167,12 +170,14 @@ class Gateway:
         next(rest)
         try:
             while True:
-                ahead = next(rest, None)
-                reading = self._contents.begin(ahead[0]) if ahead else None
+                ahead, reading = next(rest, None), None
                 for at in range(0, len(body), _SLICE):
                     if left.done():
                         return
-                    more = ahead is not None or at + _SLICE < len(body)
+                    last = at + _SLICE >= len(body)
+                    if last and ahead:
+                        reading = self._contents.begin(ahead[0])
+                    more = not last or ahead is not None
                     part = body[at : at + _SLICE]
                     await send({"type": "http.response.body", "body": part, "more_body": more})
                 if ahead is None or reading is None:

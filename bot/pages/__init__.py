@@ -8,10 +8,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
-from bot.core.bucket import Bucket
 from bot.core.errors import Errored
 from bot.core.ledger import Ledger
 from bot.core.settings import Settings
+from bot.logs import BUSY, Logs
 from bot.pages.deployment import DeploymentPages
 from bot.pages.overview import Overview
 from bot.pages.render import Renderer
@@ -23,12 +23,12 @@ __all__ = ["routes"]
 RETRY_SECONDS = 5
 
 
-def routes(*, ledger: Ledger, bucket: Bucket, settings: Settings) -> list[BaseRoute]:
+def routes(*, ledger: Ledger, logs: Logs, settings: Settings) -> list[BaseRoute]:
     """The routes of all pages and of the static files that they use."""
     renderer = Renderer()
     sessions = Sessions(token=settings.api_token, public_url=settings.public_url)
     overview = Overview(ledger, settings, renderer, sessions)
-    deployment = DeploymentPages(ledger, bucket, settings, renderer, sessions)
+    deployment = DeploymentPages(ledger, logs, settings, renderer, sessions)
     sign_in = SignIn(renderer, sessions)
 
     def route(
@@ -39,14 +39,19 @@ def routes(*, ledger: Ledger, bucket: Bucket, settings: Settings) -> list[BaseRo
                 return await handler(request)
             except Errored as error:
                 # The message may name hosts inside, and anyone may be reading.
+                words = (
+                    "Too many read logs here at once. Try again shortly, or sign in."
+                    if error.code == BUSY
+                    else "Pushlane does not reach a server that it needs. Try again shortly; when "
+                    f"it lasts, its own log says more ({error.code})."
+                )
                 return renderer.page(
                     "problem.html",
                     status=503,
                     headers={"Retry-After": str(RETRY_SECONDS)},
                     signed_in=sessions.known(request),
                     title="Not to be had at the moment",
-                    message="Pushlane does not reach a server that it needs. Try again shortly; "
-                    f"when it lasts, its own log says more ({error.code}).",
+                    message=words,
                 )
 
         return Route(path, answered, methods=[method])

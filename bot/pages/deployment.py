@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
-import logging
 import time
-from collections.abc import AsyncIterator
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 from urllib.parse import quote
 
 import msgspec
 from starlette.requests import Request
-from starlette.responses import Response, StreamingResponse
+from starlette.responses import Response
 
-from bot import logs
-from bot.core.bucket import Bucket
 from bot.core.deployment import (
     ENDED,
     ID,
@@ -26,20 +22,17 @@ from bot.core.deployment import (
     deployment_label,
     timings,
 )
-from bot.core.errors import Errored
 from bot.core.ledger import Ledger
 from bot.core.settings import Settings
+from bot.logs import Line, Logs, Tail, sse
 from bot.pages import ansi
 from bot.pages.render import HEADERS, Renderer
 from bot.pages.session import Sessions
 from bot.pages.sign_in import to_sign_in
 
-log = logging.getLogger(__name__)
-
 _LINES: Final = 2000
 _CHARACTERS: Final = 500_000
 """The most of a log that one page holds; the whole of it is a link away."""
-_LINES_SENT: Final = 500
 _BAR: Final = 1000
 _SHORTEST: Final = 6
 
@@ -63,7 +56,7 @@ class Span(NamedTuple):
     width: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class DeploymentPages:
     """The page of one deployment, its events and its log as text.
 
@@ -72,7 +65,7 @@ class DeploymentPages:
     """
 
     ledger: Ledger
-    bucket: Bucket
+    logs: Logs
     settings: Settings
     renderer: Renderer
     sessions: Sessions
@@ -82,23 +75,17 @@ class DeploymentPages:
         found = await self._readable(request)
         if found is None:
             return self._refusal(request)
-        try:
-            tail = await logs.tail(
-                self.ledger, self.bucket, found, most=_LINES, characters=_CHARACTERS
-            )
-        except Errored as error:
-            log.warning("a log cannot be read", extra={"deployment": found.id, "code": error.code})
-            tail = None
-        # Up to a tenth of a second for the longest log, in which the loop serves others.
-        return await asyncio.to_thread(
-            self.renderer.page,
-            "deployment.html",
-            signed_in=self.sessions.known(request),
-            tail=tail,
-            after=tail.lines[-1].id if tail and tail.lines else "",
-            github=self._on_github(found),
+        shown = {
+            "signed_in": self.sessions.known(request),
+            "github": self._on_github(found),
             **await self._now(found),
-        )
+        }
+
+        def page(tail: Tail | None) -> Response:
+            after = tail.lines[-1].id if tail and tail.lines else ""
+            return self.renderer.page("deployment.html", tail=tail, after=after, **shown)
+
+        return await self.logs.with_tail(found, page, most=_LINES, characters=_CHARACTERS)
 
     async def events(self, request: Request) -> Response:
         """What the page's script listens to: lines in pieces, and the part that says how it stands.
@@ -108,11 +95,12 @@ class DeploymentPages:
         found = await self._readable(request)
         if found is None:
             return Response("sign in first\n", status_code=401, headers=HEADERS)
-        after = request.headers.get("last-event-id") or request.query_params.get("after", "")
-        return StreamingResponse(
-            self._events(found.id, after),
-            media_type="text/event-stream",
-            headers={**HEADERS, "X-Accel-Buffering": "no"},
+        return self.logs.events(
+            found.id,
+            after=request.headers.get("last-event-id") or request.query_params.get("after", ""),
+            teller=self,
+            stranger=not self.sessions.known(request),
+            headers=HEADERS,
         )
 
     async def text(self, request: Request) -> Response:
@@ -120,16 +108,19 @@ class DeploymentPages:
         found = await self._readable(request)
         if found is None:
             return self._refusal(request)
-        chunks = self._text(found)
-        # What cannot be read at all is said by the status.
-        first = await anext(chunks, b"")
+        stranger = not self.sessions.known(request)
+        return await self.logs.text(found, stranger=stranger, headers=HEADERS, plain=ansi.plain)
 
-        async def body() -> AsyncIterator[bytes]:
-            yield first
-            async for chunk in chunks:
-                yield chunk
+    def lines(self, lines: Sequence[Line]) -> bytes:
+        """As `Teller`: each line in pieces."""
+        return b"".join(
+            sse(msgspec.json.encode(ansi.pieces(line.text)).decode(), id_=line.id) for line in lines
+        )
 
-        return StreamingResponse(body(), media_type="text/plain; charset=utf-8", headers=HEADERS)
+    async def now(self, deployment: Deployment, *, ended: bool) -> bytes:
+        """As `Teller`: the part of the page that says how it stands."""
+        html = self.renderer.fragment("now.html", **await self._now(deployment))
+        return sse(html, event="end" if ended else "now")
 
     async def _readable(self, request: Request) -> Deployment | None:
         """The record, when it is there and whoever asks may read it."""
@@ -154,35 +145,6 @@ class DeploymentPages:
             message="There is no deployment with this id, or no longer: one that led to no "
             "release is kept for 30 days.",
         )
-
-    async def _events(self, id_: str, after: str) -> AsyncIterator[bytes]:
-        try:
-            async for event in logs.follow(self.ledger, self.bucket, id_, after=after):
-                match event:
-                    case logs.Line(id=line, text=text):
-                        yield logs.sse(msgspec.json.encode(ansi.pieces(text)).decode(), id_=line)
-                    case logs.Changed(deployment=deployment):
-                        yield logs.sse(await self._now_html(deployment), event="now")
-                    case logs.Ended(deployment=deployment):
-                        yield logs.sse(await self._now_html(deployment), event="end")
-                    case None:
-                        yield logs.BEAT
-        except Errored as error:
-            # The stream ends, and the browser comes back with the last id that it has.
-            log.warning("a reader was left", extra={"deployment": id_, "code": error.code})
-
-    async def _text(self, deployment: Deployment) -> AsyncIterator[bytes]:
-        held: list[str] = []
-        async for _, text in logs.lines(self.ledger, self.bucket, deployment):
-            held.append(ansi.plain(text) + "\n")
-            if len(held) >= _LINES_SENT:
-                yield "".join(held).encode("utf-8", "replace")
-                held = []
-        if held:
-            yield "".join(held).encode("utf-8", "replace")
-
-    async def _now_html(self, deployment: Deployment) -> str:
-        return self.renderer.fragment("now.html", **await self._now(deployment))
 
     async def _now(self, deployment: Deployment) -> dict[str, Any]:
         """What `now.html` shows."""

@@ -205,6 +205,7 @@ class TestRecord:
             "stop": "",
             "delivery": ready.delivery,
             "redeploy_of": "",
+            "condemned_at": None,
             "framework": "",
             "files": 0,
             "bytes": 0,

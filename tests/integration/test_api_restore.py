@@ -14,6 +14,7 @@ from bot import api
 from bot.collector import Collector
 from bot.core import settings as all_settings
 from bot.core.bucket import Bucket
+from bot.logs import Logs
 from bot.problems import HANDLERS
 from tests.apistub import TOKEN as STUB_TOKEN
 from tests.apistub import Stub, serve, tell
@@ -39,7 +40,7 @@ async def asked(own: Kept) -> AsyncIterator[httpx2.AsyncClient]:
     """A client of the API of the bot whose keeper this is."""
     settings = all_settings.load({"PUSHLANE_API_TOKEN": TOKEN, "PUSHLANE_DATA_DIR": "/nowhere"})
     collector = Collector(own.ledger, own.bucket, delay_seconds=60)
-    front = api.Front(own.ledger, own.bucket, settings, collector, own.keeper)
+    front = api.Front(own.ledger, Logs(own.ledger, own.bucket), settings, collector, own.keeper)
     app = Starlette(routes=[api.mount(front)], exception_handlers=HANDLERS)
     async with httpx2.AsyncClient(
         transport=httpx2.ASGITransport(app),

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import secrets
+from typing import Any
 
 import pytest
 import uvloop
 from redis.asyncio.connection import AbstractConnection
 
 from bot.core.errors import Errored
-from bot.core.ledger import open_ledger
+from bot.core.ledger import Refusal, open_ledger
+from tests.builders import a_push
 
 
 def test_a_connection_that_is_reset_while_a_command_is_being_sent_is_a_redis_out_of_reach(
@@ -38,3 +41,22 @@ def test_a_connection_that_is_reset_while_a_command_is_being_sent_is_a_redis_out
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         assert runner.run(called()) == "redis_unreachable"
+
+
+async def test_a_delivery_is_recorded_while_readers_hold_every_connection(valkey: str) -> None:
+    ledger = open_ledger(valkey, prefix=f"{secrets.token_hex(6)}:")
+    pool: Any = ledger.connection.redis.connection_pool
+    held = [await pool.get_connection() for _ in range(pool.max_connections)]
+    try:
+        with pytest.raises(Errored):
+            await ledger.view.deployments()
+        recorded = await ledger.records.record(a_push("A"))
+        assert recorded.outcome == "recorded"
+        ledger.refusals.note(Refusal(code="signature_invalid", peer="192.0.2.1"))
+        await ledger.refusals.aclose()
+        for connection in held:
+            await pool.release(connection)
+        assert await ledger.view.deployment(recorded.deployment)
+        assert (await ledger.refusals.read())[0] == {"signature_invalid": 1}
+    finally:
+        await ledger.aclose()

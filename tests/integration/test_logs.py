@@ -12,7 +12,8 @@ from bot import logs
 from bot.core import release
 from bot.core.deployment import Deployment, Status
 from bot.core.errors import Errored
-from bot.logs import Changed, Ended, Event, Line
+from bot.logs import Changed, Ended, Event, Followers, Line, Lines, following
+from bot.logs import reading as kept
 from tests.conftest import S3
 from tests.pages import Reading, a_reading
 
@@ -117,7 +118,7 @@ async def test_a_long_log_of_the_bucket_is_read_a_page_at_a_time(reading: Readin
         deployment, 2, ["the same line over and over, 61 characters of it, no more."] * 150_000
     )
     count = 0
-    async for page in logs._kept(
+    async for page in kept._kept(
         reading.bucket, release.log_name("7", deployment.id, deployment.claims[2])
     ):
         assert len(page) <= logs.PAGE
@@ -172,7 +173,8 @@ class Follower:
         self.ended = asyncio.create_task(self._follow(reading, id_, after))
 
     async def _follow(self, reading: Reading, id_: str, after: str) -> None:
-        async for event in logs.follow(reading.ledger, reading.bucket, id_, after=after):
+        followers = Followers(reading.ledger, reading.bucket)
+        async for event in followers.follow(id_, after=after):
             self.events.append(event)
 
     @property
@@ -181,8 +183,8 @@ class Follower:
         names: list[str] = []
         for event in self.events:
             match event:
-                case Line(text=text):
-                    names.append(text)
+                case Lines(lines=lines):
+                    names += [line.text for line in lines]
                 case Changed(deployment=deployment):
                     names.append(
                         f"<{deployment.status}{' ' + deployment.stop if deployment.stop else ''}>"
@@ -246,7 +248,7 @@ async def test_of_one_that_has_ended_there_are_the_lines_and_the_end(reading: Re
     deployment = await retried(reading)
     follower = Follower(reading, deployment.id)
     await follower.hears(*ALL, "<ended ready>")
-    last = [event.id for event in follower.events if isinstance(event, Line)][3]
+    last = (await lines_of(reading, deployment))[3].id
     await Follower(reading, deployment.id, after=last).hears(*ALL[4:], "<ended ready>")
 
 
@@ -257,7 +259,7 @@ async def test_of_one_that_is_not_there_there_is_nothing(reading: Reading) -> No
 async def test_silence_is_broken_by_a_beat(
     reading: Reading, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(logs, "BEAT_SECONDS", 1.5)
+    monkeypatch.setattr(following, "BEAT_SECONDS", 1.5)
     held = await reading.building("A")
     follower = Follower(reading, held.id)
     await follower.hears("<building>", "<beat>")

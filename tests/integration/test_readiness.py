@@ -125,6 +125,18 @@ async def test_a_full_redis_bucket_and_disk_are_states_and_pass(
             looking.cancel()
 
 
+async def test_what_cannot_be_reached_is_named_to_the_log_alone(
+    seaweedfs: S3, prefix: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with looked_at("redis://127.0.0.1:1", seaweedfs, prefix, tmp_path) as (found, _):
+        ready = await found.ready()
+        assert (ready.ready, ready.redis) == (False, "Redis cannot be reached")
+        looking = asyncio.create_task(found.look())
+        while "127.0.0.1:1" not in caplog.text:
+            await asyncio.sleep(0.01)
+        looking.cancel()
+
+
 class TestDurability:
     """What the server's own settings say of acknowledged writes."""
 

@@ -12,9 +12,11 @@ from urllib.parse import urlsplit
 
 import httpx2
 import pytest
+from starlette.applications import Starlette
 
 from bot.core.deployment import Status
 from bot.embedded import start_valkey
+from bot.receiver import Receiver, Room
 from bot.webhook import BODY_LIMIT
 from tests.conftest import S3
 from tests.front import FrontDoor, a_front_door, a_payload, served, signed, until
@@ -95,7 +97,7 @@ class TestSize:
         self, door: FrontDoor
     ) -> None:
         async with served(door.app) as url:
-            said = await spoken(url, {"Content-Length": "26000000"}, b"{")
+            said = await spoken(url, headers_of(b"{", Content_Length="26000000"), b"{")
             assert said.startswith(b"HTTP/1.1 413 ")
 
     async def test_one_that_is_longer_than_it_says_is_not_what_was_signed(
@@ -125,6 +127,65 @@ class TestSize:
             async with httpx2.AsyncClient(trust_env=False) as client:
                 answer = await client.post(url + WEBHOOK, content=body, headers=headers_of(body))
             assert answer.status_code == 202
+
+
+class TestUnsigned:
+    """What strangers send is held no longer, and no more of it, than there is room for."""
+
+    @pytest.mark.parametrize("signature", [None, "sha256=00", "sha1=" + "0" * 40])
+    async def test_one_without_a_signature_is_refused_before_its_body_comes(
+        self, door: FrontDoor, signature: str | None
+    ) -> None:
+        told = headers_of(b"", Content_Length="1000000")
+        told.pop("X-Hub-Signature-256")
+        if signature:
+            told["X-Hub-Signature-256"] = signature
+        async with served(door.app) as url:
+            assert (await spoken(url, told, b"")).startswith(b"HTTP/1.1 401 ")
+        await door.ledger.refusals.aclose()
+        code = "signature_invalid" if signature else "signature_missing"
+        assert (await door.ledger.refusals.read())[0] == {code: 1}
+
+    async def test_bodies_that_do_not_end_leave_room_for_what_is_pushed(
+        self, door: FrontDoor
+    ) -> None:
+        room = Room(3_000_000)
+        app = Starlette(routes=[Receiver(door.ledger, door.settings, room=room).route])
+        async with served(app) as url, httpx2.AsyncClient(trust_env=False) as client:
+            parts = urlsplit(url)
+
+            async def half() -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+                reader, writer = await asyncio.open_connection(parts.hostname, parts.port)
+                told = headers_of(b"", Content_Length="20000000", Host=parts.netloc)
+                lines = [f"POST {WEBHOOK} HTTP/1.1", *(f"{k}: {v}" for k, v in told.items())]
+                writer.write("\r\n".join([*lines, "", ""]).encode() + 2 * CHUNK)
+                return reader, writer
+
+            async def held() -> bool:
+                return room._left < 1_300_000
+
+            first = await half()
+            await until(held)
+            others = [await half() for _ in range(5)]
+            for reader, writer in others:
+                assert (await reader.readline()).startswith(b"HTTP/1.1 503 ")
+                assert b"receiver_full" in await reader.readuntil(b"}")
+                writer.transport.abort()
+
+            async def post(size: int) -> httpx2.Response:
+                body = a_body(size)
+                return await client.post(url + WEBHOOK, content=body, headers=headers_of(body))
+
+            assert (await post(200_000)).status_code == 202
+            large = await post(2_000_000)
+            assert (large.status_code, large.json()["code"]) == (503, "receiver_full")
+            assert large.headers["retry-after"] == "5"
+            first[1].transport.abort()
+
+            async def taken() -> bool:
+                return (await post(2_000_000)).status_code == 202
+
+            await until(taken)
 
 
 async def spoken(url: str, headers: dict[str, str], body: bytes, *, leave: bool = False) -> bytes:

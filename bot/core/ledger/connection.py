@@ -40,6 +40,8 @@ WAIT_SOCKET_SECONDS = 10
 """Far above WAIT_SECONDS: a client that gives up first loses what the server pops for it."""
 CALL_SECONDS = 1.5
 """A call that takes longer has failed: the receiver owes GitHub a 503 within two seconds."""
+RECEIVING = frozenset({"record", "remove", "note", "refuse"})
+"""The receiver's verbs. They have connections of their own, so that they wait for no reader."""
 _LOOK_SECONDS = 10.0
 DURABLE_SETTINGS: Final = (
     "appendonly yes, appendfsync always, no-appendfsync-on-rewrite no, maxmemory-policy noeviction"
@@ -81,7 +83,7 @@ def _unreachable(error: Exception) -> Errored:
 
 
 class Connection:
-    """One Redis, by two pools: one for calls that answer at once, one for those that wait."""
+    """One Redis, by three pools: for calls that answer at once, the receiver's, those that wait."""
 
     def __init__(self, url: str, *, prefix: str = "", least_epoch: int = 0) -> None:
         """With `least_epoch` 1, a ledger that was never begun (or was flushed) is refused."""
@@ -96,32 +98,27 @@ class Connection:
         # Notifications off: with them, a connection that the server has closed while it lay in the
         # pool is handed out all the same, so that after a restart each one fails a call.
         quiet = MaintNotificationsConfig(enabled=False)
-        pool = BlockingConnectionPool.from_url(
-            url,
-            max_connections=32,
-            timeout=CALL_SECONDS,
-            socket_timeout=CALL_SECONDS,
-            socket_connect_timeout=CALL_SECONDS,
-            retry=Retry(NoBackoff(), 0),
-            maint_notifications_config=quiet,
-            decode_responses=True,
-        )
-        waiting_pool = BlockingConnectionPool.from_url(
-            url,
-            max_connections=256,
-            timeout=CALL_SECONDS,
-            socket_timeout=WAIT_SOCKET_SECONDS,
-            socket_connect_timeout=CALL_SECONDS,
-            retry=Retry(NoBackoff(), 0),
-            maint_notifications_config=quiet,
-            decode_responses=True,
-        )
-        self.redis: Redis = Redis(connection_pool=pool)
-        self.waiting: Redis = Redis(connection_pool=waiting_pool)
+
+        def client(most: int, *, seconds: float = CALL_SECONDS) -> Redis:
+            pool = BlockingConnectionPool.from_url(
+                url,
+                max_connections=most,
+                timeout=CALL_SECONDS,
+                socket_timeout=seconds,
+                socket_connect_timeout=CALL_SECONDS,
+                retry=Retry(NoBackoff(), 0),
+                maint_notifications_config=quiet,
+                decode_responses=True,
+            )
+            return Redis(connection_pool=pool)
+
+        self.redis = client(32)
+        self.receiving = client(32)
+        self.waiting = client(256, seconds=WAIT_SOCKET_SECONDS)
 
     async def aclose(self) -> None:
-        """Closes both pools."""
-        for client in (self.redis, self.waiting):
+        """Closes every pool."""
+        for client in (self.redis, self.receiving, self.waiting):
             await client.aclose(close_connection_pool=True)
 
     async def call(
@@ -148,11 +145,13 @@ class Connection:
         if payload:
             words.append(payload)
 
+        redis = self.receiving if verb in RECEIVING else self.redis
+
         async def run() -> list[str]:
             try:
-                answer = await self.redis.evalsha(digest, 3, *words)
+                answer = await redis.evalsha(digest, 3, *words)
             except NoScriptError:
-                answer = await self.redis.eval(text, 3, *words)
+                answer = await redis.eval(text, 3, *words)
             return cast(list[str], answer)
 
         found = await self.reach(run())
@@ -223,7 +222,7 @@ class Connection:
         try:
             # One pattern at a time: Redis 6.2 takes no more.
             for pattern in ("*append*", "maxmemory-policy"):
-                asked = cast(Awaitable[dict[str, str]], self.redis.config_get(pattern))
+                asked = cast(Awaitable[dict[str, str]], self.receiving.config_get(pattern))
                 found |= await self.reach(asked)
         except Errored as error:
             if error.code == "redis_refused":

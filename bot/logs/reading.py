@@ -1,4 +1,4 @@
-"""A deployment's log as it is read: the lines of all its claims, whole, the last, or as they come.
+"""The lines of all claims of a deployment, from wherever they lie: whole, the last, or on from one.
 
 A line is read from Redis while it is there (minutes more once its log is saved), and then from the
 bucket, where the whole log of each claim is kept. Memory is bounded by a page of lines, whatever
@@ -8,9 +8,8 @@ the length of the log.
 from __future__ import annotations
 
 import re
-import time
 from collections import deque
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable
 from typing import Final, NamedTuple, TypeAlias
 
 import msgspec
@@ -18,22 +17,20 @@ import zstandard
 
 from bot.core import release
 from bot.core.bucket import Bucket, NotInBucket
-from bot.core.deployment import ENDED, Deployment
+from bot.core.deployment import Deployment
 from bot.core.errors import Errored
 from bot.core.ledger import Ledger
 
 PAGE: Final = 1000
 """Lines that are held at once."""
-BEAT_SECONDS: Final = 15.0
-"""How long `follow` is silent at most: proxies cut a stream that is silent for longer."""
-BEAT: Final = b": still here\n\n"
-"""What keeps a text/event-stream alive; clients do not see it."""
-_LOOK_SECONDS: Final = 1.0
-"""Changes are a hint only, so a follower looks for itself this often."""
 _ID: Final = re.compile(r"([0-9]{1,4})-([0-9]{1,19}-[0-9]{1,19})")
 _START: Final = "0"
 _SLICE: Final = 256
 """Compressed bytes taken at a time: repetitive text may unpack to thousands of times as many."""
+
+
+Position: TypeAlias = tuple[int, int, int]
+"""How far somebody has read: the claim's index, and the two numbers of the last stream id."""
 
 
 class Line(NamedTuple):
@@ -47,27 +44,18 @@ class Line(NamedTuple):
     text: str
 
 
-class Changed(msgspec.Struct, frozen=True):
-    """The deployment has another status or claim, or is asked to stop; first, how it is now."""
-
-    deployment: Deployment
-
-
-class Ended(msgspec.Struct, frozen=True):
-    """The deployment has ended, and all its lines have been told."""
-
-    deployment: Deployment
-
-
-Event: TypeAlias = Line | Changed | Ended | None
-"""None: nothing has happened for a while, and the stream is still there."""
-
-
 class Tail(msgspec.Struct, frozen=True, kw_only=True):
     """The last lines of a log. `first` is the number of the first of them, counted from 1."""
 
     first: int
     lines: tuple[Line, ...]
+
+
+def position(id_: str) -> Position:
+    """Where the line with this id stands among those of its deployment."""
+    index, _, rest = id_.partition("-")
+    milliseconds, _, number = rest.partition("-")
+    return int(index), int(milliseconds), int(number or 0)
 
 
 async def lines(
@@ -77,44 +65,9 @@ async def lines(
 
     An `after` that is no id of this log counts as none. Raises `Errored`.
     """
-    async for page in _Reader(ledger, bucket, after=after).pages(deployment):
+    async for page in Reader(ledger, bucket, after=after).pages(deployment):
         for line in page:
             yield line
-
-
-async def follow(
-    ledger: Ledger, bucket: Bucket, id_: str, *, after: str = ""
-) -> AsyncIterator[Event]:
-    """The lines after `after`, as they come, and what becomes of the deployment, to its end.
-
-    Begins with a `Changed` and ends with an `Ended`; of a deployment that has ended, there is no
-    `Changed`, and of one that is not there, nothing at all. When it is retried, the next claim's
-    lines follow. Raises `Errored`: whoever follows may come back with the last id that it got.
-    """
-    reader = _Reader(ledger, bucket, after=after)
-    told: tuple[str, ...] = ()
-    only_lines = frozenset({f"log:{id_}"})
-    with ledger.changes.listen(f"deployment:{id_}", f"log:{id_}") as listener:
-        record = await ledger.view.deployment(id_)
-        spoke_at = time.monotonic()
-        while record is not None:
-            ended, now = record.status in ENDED, (record.status, record.claim, record.stop)
-            if not ended and now != told:
-                yield Changed(record)
-                told, spoke_at = now, time.monotonic()
-            async for page in reader.pages(record):
-                for line in page:
-                    yield line
-                spoke_at = time.monotonic()
-            if ended:
-                yield Ended(record)
-                return
-            heard = await listener.next(seconds=_LOOK_SECONDS)
-            if heard != only_lines:
-                record = await ledger.view.deployment(id_)
-            if time.monotonic() - spoke_at >= BEAT_SECONDS:
-                yield None
-                spoke_at = time.monotonic()
 
 
 async def tail(
@@ -141,32 +94,45 @@ async def tail(
     return Tail(first=total - shown + 1, lines=tuple(found[len(found) - shown :]))
 
 
-def sse(data: str, *, event: str = "", id_: str = "") -> bytes:
-    """One event of a text/event-stream. `data` may have several lines, and be hostile."""
-    rows = [f"event: {event}"] if event else []
-    rows += [f"data: {row}" for row in re.split(r"\r\n|\r|\n", data)]
-    rows += [f"id: {id_}"] if id_ else []
-    return "\n".join((*rows, "", "")).encode("utf-8", "replace")
-
-
-class _Reader:
+class Reader:
     """Reads on, claim after claim, from where it came to the last time."""
 
     def __init__(self, ledger: Ledger, bucket: Bucket, *, after: str) -> None:
         self._ledger = ledger
         self._bucket = bucket
-        found = _ID.fullmatch(after)
-        self._index = int(found[1]) if found else 0
-        self._after = found[2] if found else _START
+        self._index, self._after = 0, _START
+        self.skip(after)
 
-    async def pages(self, deployment: Deployment) -> AsyncIterator[list[Line]]:
+    @property
+    def position(self) -> Position:
+        """How far it has come."""
+        return position(f"{self._index}-{self._after}")
+
+    def skip(self, id_: str) -> None:
+        """Goes on after the line with this id; what is no id is passed over."""
+        if found := _ID.fullmatch(id_):
+            self._index, self._after = int(found[1]), found[2]
+
+    def begin(self, deployment: Deployment) -> None:
+        """Begins anew where it claims to have come further than the log of this deployment goes."""
+        if self._after != _START and self._index >= len(deployment.claims):
+            self._index, self._after = 0, _START
+
+    async def skip_all(self, deployment: Deployment) -> None:
+        """Goes on after what is there now."""
+        self._index, self._after = len(deployment.claims), _START
+        if deployment.claims and deployment.claim == deployment.claims[-1]:
+            self._index -= 1
+            _, last = await self._ledger.logs.last(deployment.id, deployment.claim, limit=1)
+            self._after = last[-1].id if last else _START
+
+    async def pages(self, deployment: Deployment) -> AsyncGenerator[list[Line], None]:
         """What is there now and has not been read; `deployment` is the record as it is now.
 
         The log of the running claim is read from Redis alone: more of it may come.
         """
+        self.begin(deployment)
         claims = deployment.claims
-        if self._after != _START and self._index >= len(claims):
-            self._index, self._after = 0, _START
         while self._index < len(claims):
             claim = claims[self._index]
             closed = claim != deployment.claim
@@ -205,6 +171,7 @@ class _Reader:
                 if n > skip
             ]
             count += len(texts)
+            self._after = f"0-{count}"
             if page:
                 yield page
 
