@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
-from contextlib import AsyncExitStack, suppress
-from dataclasses import dataclass
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from dataclasses import dataclass, field
+from typing import Final
+from weakref import WeakValueDictionary
 
 from bot.core import sitefile
 from bot.core.deployment import ENDED, Deployment, Stage, Status, Trigger, branch_label
-from bot.core.errors import BuildFailed, Errored, PushlaneError, Stopped
+from bot.core.errors import BuildFailed, Errored, Full, PushlaneError, Stopped
 from bot.core.lease import Lease
 from bot.core.ledger import Ending, Ledger
 from bot.core.loop import Loop, conclude, foreseen, persistently
@@ -16,6 +20,11 @@ from bot.core.settings import Settings
 from bot.core.sitefile import Sitefile
 from bot.source import Fetched, Options, Origin, Resolved, Sources, archive_name
 from bot.source.origin import TokenFor, no_token
+
+_OF_A_PROJECT: Final = 2
+"""Sources of one project that a process fetches at a time: the other places are for the others."""
+_PATIENCE: Final = 1.0
+"""Seconds that a further one waits for its place, and so keeps another's."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,6 +35,11 @@ class Intake:
     sources: Sources
     settings: Settings
     token_for: TokenFor = no_token
+    watch_seconds: float = 2.0
+    """So long it may take to compare what has changed with what a repository watches."""
+    _places: WeakValueDictionary[str, asyncio.Semaphore] = field(
+        default_factory=WeakValueDictionary, init=False
+    )
 
     def loop(self) -> Loop:
         """The stage's loop; each `serve` of it fetches one source at a time."""
@@ -35,15 +49,37 @@ class Intake:
         self, deployment: Deployment, lease: Lease, stack: AsyncExitStack
     ) -> Deployment:
         try:
-            now = await self._bring(deployment, lease)
+            async with self._place(deployment.project):
+                now = await self._bring(deployment, lease)
             stack.push_async_callback(self._first_look, deployment)
             return now
         except Exception as raised:  # noqa: BLE001 - each one ends the claim, by whose fault it is
             error = foreseen(raised, deployment, directory=self.settings.data_dir)
         if not isinstance(error, Stopped):
             word = "Failed" if isinstance(error, BuildFailed) else "Error"
+            word = "Waiting" if error.code == "project_busy" else word
             await self._say(deployment, f"{word}: {error.message}")
         return await conclude(self.ledger, deployment, lease, error)
+
+    @asynccontextmanager
+    async def _place(self, project: str) -> AsyncIterator[None]:
+        """A place among those fetches of a project that may go on at once.
+
+        Raises `Full` when there is none soon: it is tried again later, and no attempt counts.
+        """
+        places = self._places.setdefault(project, asyncio.Semaphore(_OF_A_PROJECT))
+        try:
+            async with asyncio.timeout(_PATIENCE):
+                await places.acquire()
+        except TimeoutError:
+            raise Full(
+                f"{_OF_A_PROJECT} other fetches of this project are under way, and are let end",
+                code="project_busy",
+            ) from None
+        try:
+            yield
+        finally:
+            places.release()
 
     async def _bring(self, deployment: Deployment, lease: Lease) -> Deployment:
         begun = time.monotonic()
@@ -57,7 +93,8 @@ class Intake:
         origin = self._origin(deployment)
         named = await lease.bound(self._resolved(origin, deployment))
         fetched = await lease.bound(self.sources.fetch(origin, named.commit, ref=named.ref))
-        asked = sitefile.parse((await lease.bound(self.sources.read(fetched, sitefile.FILE)))[0])
+        body = (await lease.bound(self.sources.read(fetched, sitefile.FILE)))[0]
+        asked = await asyncio.to_thread(sitefile.parse, body)
         reason = await self._why_skip(deployment, fetched, asked)
         if reason is not None:
             ending = Ending(status=Status.SKIPPED, reason=reason)
@@ -102,6 +139,7 @@ class Intake:
             repository=deployment.repository,
             key=deployment.repository_key,
             token=self.token_for,
+            opens=self.settings.allows,
         )
 
     async def _first_look(self, deployment: Deployment) -> None:
@@ -136,7 +174,9 @@ class Intake:
         """Why nothing is to be built, for people. What a person asked for is never skipped."""
         if deployment.trigger is not Trigger.PUSH:
             return None
-        reason = sitefile.skip_reason(fetched.message, deployment.branch, asked)
+        reason = await asyncio.to_thread(
+            sitefile.skip_reason, fetched.message, deployment.branch, asked
+        )
         if reason is not None or not asked.build.watch:
             return reason
         newest, _cursor = await self.ledger.view.deployments(
@@ -151,7 +191,19 @@ class Intake:
         if live is None:
             return None
         changed = await self.sources.changed(fetched, live.commit)
-        return None if changed is None else sitefile.watch_reason(changed, asked)
+        if changed is None:
+            return None
+        try:
+            return await asyncio.to_thread(
+                sitefile.watch_reason, changed, asked, seconds=self.watch_seconds
+            )
+        except TimeoutError:
+            await self._say(
+                deployment,
+                f"Deployed whatever `watch` says: to compare it with {len(changed):,} changed "
+                "files takes too long",
+            )
+            return None
 
     async def _say(self, deployment: Deployment, *lines: str) -> None:
         """Writes to the deployment's log; a log that is lost stops no deployment."""

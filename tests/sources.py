@@ -6,7 +6,7 @@ import asyncio
 import os
 import shutil
 import subprocess
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +16,7 @@ import zstandard
 
 from bot.core.bucket import Bucket
 from bot.source import Archive, Fetched, Origin, Sources
-from bot.source.origin import TokenFor, no_token
+from bot.source.origin import TokenFor, no_token, nothing_else
 from tests.onlookers import git
 from tests.standin import StandIn
 
@@ -37,10 +37,18 @@ class Quarry:
         """Where the mirrors lie."""
         return self.directory / "mirrors"
 
-    def origin(self, repository: str = "octo/site", *, token: TokenFor = no_token) -> Origin:
+    def origin(
+        self,
+        repository: str = "octo/site",
+        *,
+        token: TokenFor = no_token,
+        opens: Callable[[str], bool] = nothing_else,
+    ) -> Origin:
         """The repository on the stand-in."""
         key = str(self.github.repository(repository).id) if self.known(repository) else "0"
-        return Origin(base_url=self.github.url, repository=repository, key=key, token=token)
+        return Origin(
+            base_url=self.github.url, repository=repository, key=key, token=token, opens=opens
+        )
 
     def known(self, repository: str) -> bool:
         """Whether the stand-in has it."""

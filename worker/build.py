@@ -99,7 +99,8 @@ async def build(
         limits=_limits(under_way, seconds=_UNPACK_SECONDS),
         lease=lease,
     )
-    asked = sitefile.parse(tree.read(under_way.source, sitefile.FILE, most=sitefile.LIMIT + 1))
+    body = tree.read(under_way.source, sitefile.FILE, most=sitefile.LIMIT + 1)
+    asked = await asyncio.to_thread(sitefile.parse, body)
     plan = detect.detect(await asyncio.to_thread(look, under_way.source, asked), asked)
     await log.say(plan.reason)
     for warning in asked.warnings:

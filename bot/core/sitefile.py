@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 import tomllib
 from functools import lru_cache
 from typing import Annotated, Any, Final
@@ -15,7 +16,9 @@ FILE: Final = "pushlane.toml"
 LIMIT: Final = 262_144
 """Bytes; a longer file is refused."""
 
-_DOTS: Final = 200
+_DOTS: Final = 100
+_SOME_DOTS: Final = 16
+_LONG_LINES: Final = 50
 _SKIP_WORDS: Final = ("[skip ci]", "[ci skip]", "[skip deploy]")
 _NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}")
 _PLACE: Final = re.compile(r"\$\.?(\S*)")
@@ -136,10 +139,22 @@ def skip_reason(message: str, branch: str, sitefile: Sitefile) -> str | None:
     return None
 
 
-def watch_reason(changed: tuple[str, ...], sitefile: Sitefile) -> str | None:
-    """Why nothing that is watched changed, for people; None when something did, or all is."""
+def watch_reason(
+    changed: tuple[str, ...], sitefile: Sitefile, *, seconds: float = 2.0
+) -> str | None:
+    """Why nothing that is watched changed, for people; None when something did, or all is.
+
+    Raises `TimeoutError` when it is not found out in time.
+    """
     watched = sitefile.build.watch
-    if not watched or any(matches(pattern, path) for pattern in watched for path in changed):
+    ends = time.monotonic() + seconds
+    for path in changed if watched else ():
+        for pattern in watched:
+            if matches(pattern, path):
+                return None
+            if time.monotonic() > ends:
+                raise TimeoutError
+    if not watched:
         return None
     return f"nothing changed in {', '.join(watched[:5])} since the last deployed commit"
 
@@ -147,50 +162,78 @@ def watch_reason(changed: tuple[str, ...], sitefile: Sitefile) -> str | None:
 def matches(pattern: str, path: str) -> bool:
     """Whether a glob matches the whole path. `*` and `?` stay inside a part, `**` does not.
 
-    Steps through all ways at once: a hostile pattern costs its length times the path's, no more.
+    Goes all ways at once, a bit for each place in the pattern: every letter of the path costs a
+    few operations on one number, whatever the pattern is.
     """
-    tokens = _tokens(pattern)
-    here = _reached(tokens, {0})
+    glob = _glob(pattern)
+    here = glob.skipping(1)
     for letter in path:
-        entered, within = set[int](), set[int]()
-        for at in here:
-            part = tokens[at] if at < len(tokens) else ""
-            if part == "**/":
-                within.add(at)
-                if letter == "/":
-                    entered.add(at + 1)
-            elif part == "**" or (part == "*" and letter != "/"):
-                entered.add(at)
-            elif part == letter or (part == "?" and letter != "/"):
-                entered.add(at + 1)
-        here = _reached(tokens, entered) | within
-    return len(tokens) in here
+        stays, steps = glob.deep, glob.letters.get(letter, 0)
+        if letter == "/":
+            steps |= glob.folders
+        else:
+            stays |= glob.stars
+            steps |= glob.marks
+        inside = here & glob.folders
+        here = glob.skipping((here & stays) | ((here & steps) << 1)) | inside
+        if not here:
+            return False
+    return bool(here >> glob.length)
+
+
+class _Glob(msgspec.Struct, frozen=True):
+    """A pattern's parts as sets of places, each a number with a bit for a place."""
+
+    length: int
+    letters: dict[str, int]
+    """Where each letter stands for itself."""
+    marks: int
+    """`?`"""
+    stars: int
+    """`*`"""
+    deep: int
+    """`**`"""
+    folders: int
+    """`**/`: any folders, or none."""
+
+    def skipping(self, here: int) -> int:
+        """The places, and those behind each star there, since it may match nothing.
+
+        No more than two stars ever follow each other: `**/` and one of the others.
+        """
+        empty = self.stars | self.deep | self.folders
+        here |= (here & empty) << 1
+        return here | (here & empty) << 1
 
 
 @lru_cache(1000)
-def _tokens(pattern: str) -> tuple[str, ...]:
-    return tuple(re.findall(r"\*\*+/|\*\*+|.", re.sub(r"\*\*+", "**", pattern), re.DOTALL))
-
-
-def _reached(tokens: tuple[str, ...], positions: set[int]) -> set[int]:
-    """The positions, and those after each star there, since it may match nothing."""
-    found = set(positions)
-    for start in positions:
-        at = start
-        while at < len(tokens) and tokens[at] in ("*", "**", "**/"):
-            at += 1
-            found.add(at)
-    return found
+def _glob(pattern: str) -> _Glob:
+    whole = re.sub(r"(\*\*/)+", "**/", re.sub(r"\*\*+", "**", pattern))
+    parts = re.findall(r"\*\*/|\*\*|.", whole, re.DOTALL)
+    places: dict[str, int] = {}
+    for at, part in enumerate(parts):
+        places[part] = places.get(part, 0) | 1 << at
+    marks, stars, deep, folders = (places.pop(sign, 0) for sign in ("?", "*", "**", "**/"))
+    return _Glob(len(parts), places, marks, stars, deep, folders)
 
 
 def _refuse_deep(text: str) -> None:
-    """A key of thousands of parts costs tomllib seconds and gigabytes: it grows by the square.
+    """A key of very many parts costs tomllib seconds and gigabytes: it grows by the square.
 
-    A key lies in one line, whatever quotes and tables it is wrapped in, so its dots do.
+    A key lies in one line, whatever quotes and tables it is wrapped in, so its dots do. Lines of
+    some more dots (addresses in a header's value) may be few.
     """
+    long = 0
     for number, line in enumerate(text.split("\n"), 1):
-        if line.count(".") > _DOTS:
+        dots = line.count(".")
+        if dots > _DOTS:
             raise _invalid(f"has more than {_DOTS} dots in line {number}; break the line up")
+        long += dots > _SOME_DOTS
+        if long > _LONG_LINES:
+            raise _invalid(
+                f"has more than {_LONG_LINES} lines of more than {_SOME_DOTS} dots, one in line "
+                f"{number}; break them up"
+            )
 
 
 def _invalid(words: str) -> BuildFailed:

@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Final
 
 from bot.core.bucket import Bucket
-from bot.core.errors import BuildFailed, Errored
+from bot.core.errors import BuildFailed, Errored, PushlaneError
 from bot.source.archive import Archive, Archiver, Options
 from bot.source.archive import name_of as archive_name
-from bot.source.command import Commands
+from bot.source.command import Commands, Process
 from bot.source.mirror import Mirrors, Resolved, empty
 from bot.source.origin import COMMIT, MirrorBroken, NotThere, Origin, no_token, unreachable
-from bot.source.reading import Commit, contents, output
+from bot.source.reading import Commit, contents, output, read
 from bot.source.shelf import Shelf
 
 __all__ = [
@@ -32,6 +32,8 @@ __all__ = [
 
 _PAUSES: Final = (0.25, 0.5, 1.0, 2.0, 4.0, 8.0)
 """Seconds between attempts while GitHub does not serve a commit that it has just announced."""
+_CHANGED: Final = 4 << 20
+"""Bytes of names that two commits may differ by, to be compared with what is watched."""
 _HEADS_SECONDS: Final = 30.0
 """So long a server may take to name its branches."""
 
@@ -143,7 +145,7 @@ class Sources:
                     await self._patiently(origin, commit, ref, depth)
                 return await self._described(origin, commit, ref, depth)
             except MirrorBroken as error:
-                broken = await self._discarded(error, origin)
+                broken = await self._discarded(error, origin, anew=last)
                 if last:
                     raise broken from error
         raise AssertionError
@@ -151,11 +153,18 @@ class Sources:
     async def read(self, fetched: Fetched, *paths: str, limit: int = 262_144) -> list[bytes | None]:
         """The files at these paths of the commit, None for what is not there or no file.
 
-        Raises `BuildFailed` (`source_refused`) for one of more than `limit` bytes.
+        Raises `BuildFailed` (`source_refused`) for one of more than `limit` bytes, and for a link:
+        a build follows none either.
         """
         names = [f"{fetched.commit}:{path}" for path in paths]
         try:
             found = await self._contents(fetched.mirror, names)
+            there = [path for path, body in zip(paths, found, strict=True) if body is not None]
+            if there and (link := await self._first_link(fetched, there)):
+                raise BuildFailed(
+                    f"{link} is a link, which is not followed: put the file itself there",
+                    code="source_refused",
+                )
         except MirrorBroken as error:
             raise await self._discarded(error, fetched.origin) from error
         for path, body in zip(paths, found, strict=True):
@@ -182,7 +191,7 @@ class Sources:
             try:
                 return await self._archiver.archive(fetched, options, anew=anew)
             except MirrorBroken as error:
-                broken = await self._discarded(error, fetched.origin)
+                broken = await self._discarded(error, fetched.origin, anew=last)
                 if last:
                     raise broken from error
                 fetched = await self.fetch(
@@ -191,20 +200,32 @@ class Sources:
         raise AssertionError
 
     async def changed(self, fetched: Fetched, since: str) -> tuple[str, ...] | None:
-        """The paths that differ between two commits; None when the older one is not at hand."""
+        """The paths that differ between two commits.
+
+        None when the older one is not at hand, or when their names are more than 4 MB.
+        """
         if not COMMIT.fullmatch(since):
             return None
         if not self._shelf.keeps(fetched.origin, since, fetched.depth):
             return None
         try:
-            found = await output(
+            found = await read(
                 self._commands, "diff-tree", "-r", "-z", "--name-only", "--no-renames",
                 "--end-of-options", since, fetched.commit,
-                mirror=fetched.mirror, timeout_seconds=self._timeout,
+                mirror=fetched.mirror, timeout_seconds=self._timeout, reader=_few,
             )  # fmt: skip
-        except (MirrorBroken, Errored):
+        except (MirrorBroken, BuildFailed, Errored):
             return None
         return tuple(os.fsdecode(path) for path in found.split(b"\0") if path)
+
+    async def _first_link(self, fetched: Fetched, paths: Sequence[str]) -> str:
+        """The first of these paths that is a link; empty when none is."""
+        found = await output(
+            self._commands, "ls-tree", "-z", "--full-tree", "--end-of-options", fetched.commit,
+            "--", *paths, mirror=fetched.mirror, timeout_seconds=self._timeout,
+        )  # fmt: skip
+        links = [line for line in found.split(b"\0") if line.startswith(b"120000 ")]
+        return os.fsdecode(links[0].partition(b"\t")[2]) if links else ""
 
     async def _patiently(self, origin: Origin, commit: str, ref: str, depth: int) -> None:
         for number, pause in enumerate((*self._pauses, None)):
@@ -242,12 +263,31 @@ class Sources:
             parents=described.parents,
         )
 
-    async def _discarded(self, error: MirrorBroken, origin: Origin) -> Errored:
-        """Takes a damaged mirror away, and says so where nobody tries again at once."""
-        await self._shelf.discard(error.mirror, why=str(error)[-300:])
+    async def _discarded(
+        self, error: MirrorBroken, origin: Origin, *, anew: bool = False
+    ) -> PushlaneError:
+        """Takes a damaged mirror away, and says so where nobody tries again at once.
+
+        One that was made `anew` just now, and that git complains of again, is not what is damaged.
+        """
+        words = str(error).strip()
+        await self._shelf.discard(error.mirror, why=words[-300:])
+        if anew and words:
+            return BuildFailed(
+                f"git cannot read the objects of {origin.repository}: {words[-300:]}. Look for "
+                "what is wrong with `git fsck --strict`",
+                code="source_unreadable",
+            )
         return Errored(
             f"the mirror of {origin.repository} was damaged; it is made anew", code="mirror_broken"
         )
 
     async def _contents(self, mirror: Path, names: Sequence[str]) -> list[bytes | None]:
         return await contents(self._commands, mirror, names, timeout_seconds=self._timeout)
+
+
+def _few(process: Process) -> bytes:
+    found = process.read(_CHANGED + 1)
+    if len(found) > _CHANGED:
+        raise BuildFailed("two commits differ by too much", code="source_too_large")
+    return found

@@ -6,31 +6,28 @@ import asyncio
 import hashlib
 import io
 import json
-import os
 import time
 from collections.abc import Awaitable, Coroutine, Generator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Final, Protocol
 
 from bot.core.bucket import Bucket
 from bot.core.errors import BuildFailed
 from bot.source import submodules, tree
-from bot.source.command import Commands, GitError, Process, Running
+from bot.source.command import Commands, GitError, Running
 from bot.source.dotgit import written
 from bot.source.origin import MirrorBroken, Origin, too_large
-from bot.source.reading import contents, misread, output, stdin_of
+from bot.source.reading import contents, misread, output, read, stdin_of, too_slow
 from bot.source.shelf import Shelf
-from bot.source.tree import Entry
+from bot.source.tree import Entry, Room
 
 if TYPE_CHECKING:
     from bot.source import Fetched
 
-SCHEMA: Final = 1
+SCHEMA: Final = 2
 TYPE: Final = "application/zstd"
-_FILES: Final = 1_000_000
 _GITLINK: Final = b"commit"
 
 
@@ -76,6 +73,7 @@ class _Part:
 @dataclass(slots=True)
 class _Plan:
     top: _Part
+    room: Room
     parts: list[_Part] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
@@ -113,10 +111,11 @@ class Archiver:
     async def archive(self, fetched: Fetched, options: Options, *, anew: str = "") -> Archive:
         """See `Sources.archive`."""
         name = name_of(fetched.origin.key, fetched.commit, options, anew=anew)
-        there, top = await asyncio.gather(self._bucket.size(name), self._part(fetched, b"", 0))
+        room = Room()
+        there, top = await asyncio.gather(self._bucket.size(name), self._part(fetched, room))
         if there is not None:
             return Archive(name=name, bytes=there, reused=True)
-        plan = _Plan(top, [top])
+        plan = _Plan(top, room, [top])
         if options.submodules:
             await self._add_submodules(plan)
         self._refuse_large(plan)
@@ -125,11 +124,17 @@ class Archiver:
         files = sum(entry.kind == b"blob" for entry in top.entries)
         return Archive(name=name, bytes=size, files=files, notes=tuple(plan.notes))
 
-    async def _part(self, fetched: Fetched, path: bytes, level: int) -> _Part:
-        found = await self._output(
-            "ls-tree", "-r", "-t", "-l", "-z", "--full-tree", fetched.commit, mirror=fetched.mirror
-        )
-        return _Part(fetched, path, await asyncio.to_thread(tree.listing, found), level)
+    async def _part(
+        self, fetched: Fetched, room: Room, *, path: bytes = b"", level: int = 0
+    ) -> _Part:
+        entries = await read(
+            self._commands,
+            "ls-tree", "-r", "-t", "-l", "-z", "--full-tree", fetched.commit,
+            mirror=fetched.mirror,
+            timeout_seconds=self._timeout,
+            reader=lambda process: tree.listing(process, room, below=path),
+        )  # fmt: skip
+        return _Part(fetched, path, entries, level)
 
     async def _add_submodules(self, plan: _Plan) -> None:
         level = [plan.top]
@@ -165,7 +170,7 @@ class Archiver:
                 wanted.append((origin, link))
             else:
                 plan.notes.append(f"{shown}: a submodule without a URL in .gitmodules, left empty")
-        return await _all([self._submodule(origin, link, part) for origin, link in wanted])
+        return await _all([self._submodule(origin, link, part, plan) for origin, link in wanted])
 
     async def _urls(self, part: _Part) -> Mapping[bytes, str]:
         """Path -> URL, as the part's `.gitmodules` has it."""
@@ -190,23 +195,20 @@ class Archiver:
             ) from error
         return submodules.urls(found)
 
-    async def _submodule(self, origin: Origin, link: Entry, part: _Part) -> _Part:
+    async def _submodule(self, origin: Origin, link: Entry, part: _Part, plan: _Plan) -> _Part:
         try:
             fetched = await self._fetch(origin, link.sha)
         except BuildFailed as error:
-            words = f"submodule {_shown(link)}: {error.message}"
-            raise BuildFailed(words, code=error.code) from error
-        return await self._part(fetched, part.path + link.path + b"/", part.level + 1)
+            raise submodules.unread(
+                error, origin, path=_shown(link), top=plan.top.fetched.origin
+            ) from error
+        path = part.path + link.path + b"/"
+        return await self._part(fetched, plan.room, path=path, level=part.level + 1)
 
     def _refuse_large(self, plan: _Plan) -> None:
         size = sum(entry.size for part in plan.parts for entry in part.entries)
         if size > self._max_bytes:
             raise too_large(plan.top.fetched.origin, self._max_bytes)
-        if (files := sum(len(part.entries) for part in plan.parts)) > _FILES:
-            raise BuildFailed(
-                f"the source has {files:,} files, more than {_FILES:,}: take some out",
-                code="source_too_large",
-            )
 
     async def _write(self, name: str, plan: _Plan, folder: Path) -> int:
         """Streams it all into the bucket; the object's size."""
@@ -228,23 +230,35 @@ class Archiver:
     ) -> Generator[bytes]:
         """The whole tar."""
         deadline = time.monotonic() + self._timeout
+        mtime = plan.top.fetched.committed_at
         for part in plan.parts:
-            try:
-                with running.process(partial(self._start, part)) as process:
-                    yield from tree.members(process, deadline=deadline)
-            except GitError as error:
-                raise misread(error, part.fetched.mirror) from error
+            yield from self._members(part, running, deadline, mtime)
         for path, body in dotgit.items():
-            yield from tree.member(path, body, mtime=plan.top.fetched.committed_at)
+            yield from tree.member(path, body, mtime=mtime)
         yield b"\0" * tree.BLOCK * 2
 
-    def _start(self, part: _Part) -> Process:
-        prefix = [f"--prefix={os.fsdecode(part.path)}"] if part.path else []
-        return self._commands.start(
-            "archive",
-            ("--format=tar", *prefix, "--end-of-options", part.fetched.commit),
-            directory=part.fetched.mirror,
-        )
+    def _members(
+        self, part: _Part, running: Running, deadline: float, mtime: int
+    ) -> Generator[bytes]:
+        mirror, waited = part.fetched.mirror, 0.0
+        try:
+            with (
+                stdin_of(tree.blobs(part.entries)) as stdin,
+                running.process(
+                    lambda: self._commands.start(
+                        "cat-file", ("--batch", "--buffer"), directory=mirror, stdin=stdin
+                    )
+                ) as process,
+            ):
+                try:
+                    yield from tree.members(
+                        process, part.entries, below=part.path, mtime=mtime, deadline=deadline
+                    )
+                finally:
+                    waited = process.waited
+        except GitError as error:
+            # Else it is the bucket that took the time.
+            raise too_slow() if waited > self._timeout / 2 else misread(error, mirror) from error
 
     async def _output(
         self, verb: str, *arguments: str, mirror: Path, stdin: IO[bytes] | None = None

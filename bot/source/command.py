@@ -57,7 +57,6 @@ _CONFIG: Mapping[str, str] = {
     "http.lowSpeedTime": "30",
     "protocol.allow": "never",
     "pack.threads": "2",
-    "tar.umask": "0022",
     "advice.detachedHead": "false",
 }
 
@@ -104,12 +103,8 @@ class Process:
             raise Errored("git is not installed: install it", code="git_missing") from error
         self._running: Any = running
         self._process = cast("subprocess.Popen[bytes]", self._running.proc)
-
-    @property
-    def stdout(self) -> IO[bytes]:
-        """What git writes."""
-        assert self._process.stdout is not None
-        return self._process.stdout
+        self.waited = 0.0
+        """Seconds for which `read` has waited for git."""
 
     def communicate(
         self, *, deadline: float, grown: Callable[[], bool] = lambda: False
@@ -125,8 +120,12 @@ class Process:
                     raise GitTooLarge(self.verb) from None
 
     def read(self, limit: int) -> bytes:
-        """The first `limit` bytes of what it writes, or all, when there are fewer."""
-        return self.stdout.read(limit)
+        """The next `limit` bytes of what it writes; fewer at their end."""
+        assert self._process.stdout is not None
+        begun = time.monotonic()
+        found = self._process.stdout.read(limit)
+        self.waited += time.monotonic() - begun
+        return found
 
     def finish(self, *, deadline: float) -> None:
         """Waits for the end; raises as `check` does, or `GitTimeout`."""

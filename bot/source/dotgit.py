@@ -19,6 +19,8 @@ _CONFIG: Final = (
     b"[core]\n\trepositoryformatversion = 0\n\tfilemode = true\n\tbare = false\n"
     b"\tlogallrefupdates = false\n"
 )
+_ATTRIBUTES: Final = b"* -text -ident -filter !working-tree-encoding\n"
+"""Files lie there as the repository has them, so that nothing about them is converted back."""
 _FOLDERS: Final = (
     "", "objects/", "objects/info/", "objects/pack/", "refs/", "refs/heads/", "refs/tags/", "info/",
 )  # fmt: skip
@@ -54,6 +56,7 @@ async def written(
         **await asyncio.to_thread(_packs, folder),
         ".git/HEAD": f"{commit}\n".encode(),
         ".git/config": _CONFIG,
+        ".git/info/attributes": _ATTRIBUTES,
         **({".git/shallow": shallow} if shallow else {}),
         ".git/index": await asyncio.to_thread(tree.index, entries),
     }

@@ -25,6 +25,11 @@ async def no_token(repository: str) -> str | None:  # noqa: ARG001 - it answers 
     return None
 
 
+def nothing_else(repository: str) -> bool:  # noqa: ARG001 - it answers so for all
+    """Opens no repository besides."""
+    return False
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Origin:
     """A repository: our own base URL and a validated `owner/name`, never a payload's URL."""
@@ -34,6 +39,8 @@ class Origin:
     key: str
     """Names its mirror and its sources: GitHub's id, which a rename keeps."""
     token: TokenFor = field(default=no_token, repr=False)
+    opens: Callable[[str], bool] = field(default=nothing_else, repr=False)
+    """Which other repositories, as submodules of this one, the token may be sent for."""
 
     def __post_init__(self) -> None:
         if not REPOSITORY.fullmatch(self.repository):
@@ -73,7 +80,9 @@ _GONE = re.compile(
 _MOVED = re.compile(r"returned error: 30\d|unable to update url base", re.IGNORECASE)
 _FORBIDDEN = re.compile(r"returned error: (403|429)", re.IGNORECASE)
 _HOSTILE = re.compile(
-    r"fsck error|error in (tree|blob|commit|tag) |hasDot|gitmodules|nullSha1", re.IGNORECASE
+    r"fsck error|error in (tree|blob|commit|tag) |hasDot|gitmodules|nullSha1"
+    r"|(empty filename|malformed mode) in tree entry|too-short tree (object|file)",
+    re.IGNORECASE,
 )
 _BROKEN = re.compile(
     r"not a git repository|corrupt|inflate: |is empty|bad object|missing (blob|tree|commit)"
@@ -114,7 +123,8 @@ def translated(words: str, origin: Origin, mirror: Path) -> Exception:
         return BuildFailed(
             f"git refuses the objects of {name} as unsafe: {_last(words)}", code="source_refused"
         )
-    if _BROKEN.search(words):
+    ours = "\n".join(line for line in words.splitlines() if not line.startswith("remote:"))
+    if _BROKEN.search(ours):
         return MirrorBroken(words, mirror)
     return unreachable(origin, _last(words))
 

@@ -5,16 +5,28 @@ from __future__ import annotations
 import re
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Final
+from typing import IO, Final, TypeVar
 
 from bot.core.errors import NO_ROOM_WORDS, BuildFailed, Errored, disk_full
-from bot.source.command import Commands, GitError, GitFailed, Running
+from bot.source.command import (
+    Commands,
+    GitError,
+    GitFailed,
+    GitKilled,
+    GitTimeout,
+    Process,
+    Running,
+)
 from bot.source.origin import MirrorBroken
 
+T = TypeVar("T")
+
 _LIMIT: Final = 4 << 20
+_LEEWAY: Final = 1.0
+"""Seconds for a thread to be free: more of them are no fault of the repository."""
 _PERSON: Final = re.compile(r"(?P<name>[^<>]*?) ?<[^<>]*> (?P<at>-?\d{1,12}) [+-]\d{1,6}")
 """Whatever stands there, its cost grows with its length alone."""
 
@@ -70,13 +82,50 @@ async def output(
 ) -> bytes:
     """What a git that only reads the mirror writes.
 
-    Raises `MirrorBroken` when git fails on it, `Errored` (`source_cut`) when it does not get to
-    its end.
+    Raises `MirrorBroken` when git fails on it, `BuildFailed` (`source_too_slow`) when it takes too
+    long, `Errored` (`source_cut`) when it is killed.
     """
     try:
         return await commands.call(
             verb, arguments, directory=mirror, timeout_seconds=timeout_seconds, stdin=stdin
         )
+    except GitError as error:
+        raise misread(error, mirror) from error
+
+
+async def read(
+    commands: Commands,
+    verb: str,
+    *arguments: str,
+    mirror: Path,
+    timeout_seconds: float,
+    reader: Callable[[Process], T],
+    stdin: IO[bytes] | None = None,
+) -> T:
+    """What `reader` makes, in a thread, of what a git writes that only reads the mirror.
+
+    A reader that raises has git killed. Raises as `output` does.
+    """
+    running = Running()
+
+    def work() -> T:
+        ends = time.monotonic() + timeout_seconds
+        try:
+            with running.process(
+                lambda: commands.start(verb, arguments, directory=mirror, stdin=stdin)
+            ) as process:
+                found = reader(process)
+                process.finish(deadline=ends)
+                return found
+        except GitKilled:
+            # The wait for a free thread is none of the repository's.
+            if time.monotonic() >= ends:
+                raise GitTimeout(verb) from None
+            raise
+
+    try:
+        with running.at_most(timeout_seconds + _LEEWAY):
+            return await commands.within(work, running)
     except GitError as error:
         raise misread(error, mirror) from error
 
@@ -87,7 +136,18 @@ def misread(error: GitError, mirror: Path) -> Exception:
         if NO_ROOM_WORDS.search(error.words):
             return disk_full(str(mirror))
         return MirrorBroken(error.words, mirror)
+    if isinstance(error, GitTimeout):
+        return too_slow()
     return Errored("git was stopped in the middle of the source", code="source_cut")
+
+
+def too_slow() -> BuildFailed:
+    """Git takes too long over what is at hand already: trying again would take as long."""
+    return BuildFailed(
+        "git takes too long to read the source: take large files and folders out of the "
+        "repository, or lower fetch_depth",
+        code="source_too_slow",
+    )
 
 
 async def contents(
@@ -95,38 +155,26 @@ async def contents(
 ) -> list[bytes | None]:
     """The bytes of each named object; None for one that is missing, or no commit or file.
 
-    A link inside the tree is followed. Raises `BuildFailed` (`source_refused`) when they are more
-    than 4 MB together, and what `output` raises.
+    Of a link they are its aim. Raises `BuildFailed` (`source_refused`) when they are more than
+    4 MB together, and what `output` raises.
     """
     if any("\n" in name for name in names):
         raise ValueError(names)
-    deadline = time.monotonic() + timeout_seconds
-    running = Running()
 
-    def read() -> bytes:
-        with (
-            stdin_of("".join(f"{name}\n" for name in names)) as wanted,
-            running.process(
-                lambda: commands.start(
-                    "cat-file", ("--batch", "--follow-symlinks"), directory=mirror, stdin=wanted
-                )
-            ) as process,
-        ):
-            found = process.read(_LIMIT + 1)
-            if len(found) <= _LIMIT:
-                process.finish(deadline=deadline)
-            return found
+    def reader(process: Process) -> bytes:
+        found = process.read(_LIMIT + 1)
+        if len(found) > _LIMIT:
+            raise BuildFailed(
+                "a commit message or settings file is larger than 4 MB: shorten it",
+                code="source_refused",
+            )
+        return found
 
-    try:
-        with running.at_most(timeout_seconds):
-            found = await commands.within(read, running)
-    except GitError as error:
-        raise misread(error, mirror) from error
-    if len(found) > _LIMIT:
-        raise BuildFailed(
-            "a commit message or settings file is larger than 4 MB: shorten it",
-            code="source_refused",
-        )
+    with stdin_of("".join(f"{name}\n" for name in names)) as wanted:
+        found = await read(
+            commands, "cat-file", "--batch",
+            mirror=mirror, timeout_seconds=timeout_seconds, reader=reader, stdin=wanted,
+        )  # fmt: skip
     return _parsed(found, len(names))
 
 
@@ -136,8 +184,7 @@ def _parsed(found: bytes, count: int) -> list[bytes | None]:
     for _ in range(count):
         end = found.index(b"\n", at)
         line, at = found[at:end], end + 1
-        # `<object> <type> <size>` and a body; `<object> missing` and the like; or, of a link that
-        # leads nowhere, `dangling <size>` and the like and a body.
+        # `<object> <type> <size>` and a body; or `<object> missing` and the like.
         words = line.rsplit(b" ", 2)
         if not words[-1].isdigit():
             bodies.append(None)

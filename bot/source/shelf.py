@@ -66,8 +66,6 @@ class Shelf:
             return
         for folder in ("objects/pack", "objects/info", "refs/pushlane", "info"):
             (mirror / folder).mkdir(mode=0o700, parents=True, exist_ok=True)
-        # `git archive` would leave out and rewrite files that a build wants as they are.
-        _put(mirror / "info/attributes", "* -export-ignore -export-subst\n")
         _put(mirror / "config", "[core]\n\trepositoryformatversion = 0\n\tbare = true\n")
         _put(mirror / "HEAD", "ref: refs/heads/nothing\n")
 

@@ -37,9 +37,10 @@ def urls(listing: bytes) -> dict[bytes, str]:
 def origin_of(url: str, *, path: str, parent: Origin, top: Origin) -> Origin:
     """The repository that a submodule's URL names, as a source of its own.
 
-    Only https (or ssh, rewritten) of the same host. Our token goes along only to repositories of
-    the owner that was pushed to: else whoever may push to one repository could read, through a
-    submodule, every other that the token opens. Raises `BuildFailed` (`submodule_refused`).
+    Only https (or ssh, rewritten) of the same host. Our token goes along only to repositories that
+    `top` opens, of the owner that was pushed to: else whoever may push to one repository could
+    read, through a submodule, every other that the token is good for. Raises `BuildFailed`
+    (`submodule_refused`).
     """
     base = urlsplit(top.base_url)
     home = base.path.rstrip("/")
@@ -54,7 +55,7 @@ def origin_of(url: str, *, path: str, parent: Origin, top: Origin) -> Origin:
     repository = full.strip("/").removesuffix(".git")
     if not REPOSITORY.fullmatch(repository):
         raise _refused(path, "names no owner/name")
-    ours = repository.partition("/")[0].lower() == top.owner
+    ours = repository.partition("/")[0].lower() == top.owner and top.opens(repository)
     key = repository_key(0, repository)
     return Origin(
         base_url=top.base_url,
@@ -63,6 +64,17 @@ def origin_of(url: str, *, path: str, parent: Origin, top: Origin) -> Origin:
         key=f"s-{key}" if ours else f"a-{key}",
         token=top.token if ours else no_token,
     )
+
+
+def unread(error: BuildFailed, origin: Origin, *, path: str, top: Origin) -> BuildFailed:
+    """Why the submodule at `path` could not be fetched, with the cure where we sent no token."""
+    words = error.message
+    withheld = origin.owner == top.owner and not top.opens(origin.repository)
+    if error.code == "repository_not_found" and withheld:
+        words = (
+            f"{origin.repository} is gone, or private and not named by PUSHLANE_REPOS: add it there"
+        )
+    return BuildFailed(f"submodule {path}: {words}", code=error.code)
 
 
 def _path_of(url: str, *, host: str, port: int | None, scheme: str, at: str) -> str:

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from bot.core.deployment import Deployment, Stage, Status
+from bot.intake import Intake
 from tests.builders import claimed, commit, finished
 from tests.conftest import S3
 from tests.front import a_front_door, until
@@ -113,6 +114,20 @@ class TestSkipped:
         await yard.live(await yard.push({"src/x": "2", "docs/a": "2"}))
         assert (await yard.fetch(await yard.push(branch="new"))).status is Status.QUEUED
 
+    async def test_not_when_it_takes_too_long_to_find_out(self, yard: Yard) -> None:
+        toml = '[build]\nwatch = ["docs/**"]'
+        await yard.live(await yard.push({"pushlane.toml": toml, "docs/a": "1"}))
+        hurried = Intake(
+            ledger=yard.door.ledger,
+            sources=yard.sources,
+            settings=yard.door.settings,
+            watch_seconds=-1,
+        )
+        id_ = await yard.push({"src/x": "1"})
+        await hurried.loop().attend(await claimed(yard.door.ledger, id_, Stage.FETCH))
+        assert (await yard.door.record(id_)).status is Status.QUEUED
+        assert "to compare it with 1 changed files takes too long" in await yard.log(id_)
+
     async def test_not_while_another_push_is_on_its_way_that_this_one_may_take_back(
         self, yard: Yard
     ) -> None:
@@ -181,61 +196,67 @@ class TestFailed:
                 id_ = await earlier.push("A")
             await self.ended(yard, id_, "repository_not_allowed")
 
+    async def test_a_pushlane_toml_that_is_a_link(self, yard: Yard) -> None:
+        yard.tree.write({"settings.toml": ""}, symlinks={"pushlane.toml": "settings.toml"})
+        found = await self.ended(yard, await yard.push(), "source_refused")
+        assert "pushlane.toml is a link" in found.error_message
 
-class TestAsked:
-    """What a person asks for by a ref."""
+    async def test_a_private_submodule_that_the_settings_do_not_name(
+        self, valkey: str, seaweedfs: S3, prefix: str, tmp_path: Path
+    ) -> None:
+        async with a_yard(
+            valkey, seaweedfs, prefix, tmp_path, private=True, repos=("acme/site",)
+        ) as yard:
+            yard.github.create_repository("acme/secret", private=True)
+            secret = Worktree(tmp_path / "secret", yard.github.clone_url("acme/secret"),
+                              token=yard.github.token)  # fmt: skip
+            secret.write({"passwords.txt": "open sesame"})
+            hidden = secret.commit("Secret")
+            yard.github.hook.enabled = False
+            await asyncio.to_thread(secret.push)
+            yard.github.hook.enabled = True
+            words = '[submodule "spy"]\n\tpath = spy\n\turl = ../secret.git\n'
+            yard.tree.write({".gitmodules": words})
+            (yard.tree.path / "spy").mkdir()
+            yard.tree.git("update-index", "--add", "--cacheinfo", f"160000,{hidden},spy")
+            found = await self.ended(yard, await yard.push(), "repository_not_found")
+            assert "acme/secret" in found.error_message
+            assert "PUSHLANE_REPOS: add it there" in found.error_message
 
-    async def test_nothing_is_the_default_branch_whatever_it_is_called(self, yard: Yard) -> None:
-        yard.github.create_repository("acme/other", default_branch="trunk")
+
+class TestShared:
+    """One project's slow fetches leave places to the others."""
+
+    async def test_a_third_fetch_of_a_project_waits_uncounted_while_another_project_goes_on(
+        self, yard: Yard
+    ) -> None:
+        ledger = yard.door.ledger
+        yard.github.create_repository("acme/other")
         tree = Worktree(yard.tree.path / "other", yard.github.clone_url("acme/other"),
                         token=yard.github.token)  # fmt: skip
         tree.write({"index.html": PAGE})
         tree.commit("First words")
         yard.github.hook.enabled = False
-        await asyncio.to_thread(tree.push, "trunk")
-        found = await yard.fetch(await yard.ask("acme/other"))
-        assert (found.status, found.ref) == (Status.QUEUED, "refs/heads/trunk")
-        assert (found.commit, found.message) == (tree.head(), "First words")
-        assert (found.production, found.author) == (True, "Ada Example")
-        project = await yard.door.ledger.view.project("acme/other")
-        assert project is not None
-        assert project.production_branch == "trunk"
-
-    @pytest.mark.parametrize("annotation", [None, "A release"])
-    async def test_a_tags_short_name_is_the_tag(self, yard: Yard, annotation: str | None) -> None:
-        await yard.push({"index.html": PAGE})
-        sha = yard.tree.head()
-        yard.tree.tag("v1.0", message=annotation)
-        await asyncio.to_thread(yard.tree.push, "refs/tags/v1.0", source="refs/tags/v1.0")
-        await yard.push({"index.html": "2"})
-        found = await yard.fetch(await yard.ask(ref="v1.0"))
-        assert (found.status, found.ref) == (Status.QUEUED, "refs/tags/v1.0")
-        assert (found.commit, found.production) == (sha, False)
-
-    async def test_a_branch_goes_before_a_tag_of_its_name(self, yard: Yard) -> None:
-        await yard.push({"index.html": PAGE})
-        yard.tree.tag("v1")
-        await asyncio.to_thread(yard.tree.push, "refs/tags/v1", source="refs/tags/v1")
-        await yard.push({"index.html": "2"}, branch="v1")
-        found = await yard.fetch(await yard.ask(ref="v1"))
-        assert (found.ref, found.commit) == ("refs/heads/v1", yard.tree.head())
-
-    async def test_a_sha_is_that_commit(self, yard: Yard) -> None:
-        await yard.push({"index.html": PAGE})
-        sha = yard.tree.head()
-        await yard.push({"index.html": "2"})
-        found = await yard.fetch(await yard.ask(ref=sha))
-        assert (found.status, found.commit, found.ref) == (Status.QUEUED, sha, sha)
-
-    @pytest.mark.parametrize("branch", ["--output=pwn", "-x", "a/😀", "$(touch${IFS}pwn)", "a'b"])
-    async def test_a_branch_of_any_name_is_fetched_and_is_never_an_option(
-        self, yard: Yard, branch: str
-    ) -> None:
-        found = await yard.fetch(await yard.push({"index.html": PAGE}, branch=branch))
-        assert (found.status, found.branch) == (Status.QUEUED, branch)
-        asked = await yard.fetch(await yard.ask(ref=branch))
-        assert (asked.status, asked.commit) == (Status.QUEUED, found.commit)
-        assert not [*yard.mirrors.rglob("pwn"), *Path().glob("pwn")]
+        await asyncio.to_thread(tree.push)
+        yard.github.hook.enabled = True
+        one, two, third_id = [
+            await yard.push({"index.html": branch}, branch=branch)
+            for branch in ("one", "two", "three")
+        ]
+        slow = [await hanging(yard, one), attend(yard, await claimed(ledger, two, Stage.FETCH))]
+        third = await yard.fetch(third_id)
+        assert (third.status, third.error_code) == (Status.RECEIVED, "project_busy")
+        assert third.fetch_attempts == 0
+        assert "Waiting: 2 other fetches" in await yard.log(third.id)
+        quick = await yard.fetch(await yard.ask("acme/other"))
+        assert quick.status is Status.QUEUED
+        for id_, attending in slow:
+            await ledger.records.cancel(id_, reason="by Ada")
+            await attending
+        # Whatever they end as, their places are free again.
+        yard.github.faults.clear()
+        again = await yard.fetch(await yard.push({"index.html": "4"}, branch="four"))
+        assert again.status is Status.QUEUED
 
 
 class TestOurFault:
@@ -313,12 +334,16 @@ class TestOurFault:
         assert yard.gits() == []
 
 
-async def hanging(yard: Yard) -> tuple[str, asyncio.Task[None]]:
+def attend(yard: Yard, held: Deployment) -> tuple[str, asyncio.Task[None]]:
+    """The deployment's id, and what attends to it."""
+    return held.id, asyncio.create_task(yard.loop.attend(held))
+
+
+async def hanging(yard: Yard, id_: str = "") -> tuple[str, asyncio.Task[None]]:
     """A fetch that GitHub does not answer: the deployment's id, and what attends to it."""
-    id_ = await yard.push({"index.html": PAGE})
+    id_ = id_ or await yard.push({"index.html": PAGE})
     fault = yard.github.faults.add("GET", FETCHES, times=None, hang=True)
-    held = await claimed(yard.door.ledger, id_, Stage.FETCH)
-    attending = asyncio.create_task(yard.loop.attend(held))
+    _, attending = attend(yard, await claimed(yard.door.ledger, id_, Stage.FETCH))
 
     async def hangs() -> bool:
         return fault.hits > 0

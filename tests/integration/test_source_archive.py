@@ -107,14 +107,27 @@ async def test_attributes_leave_nothing_out_and_rewrite_nothing(
     assert said(place, "status", "--porcelain") == ""
 
 
-async def test_line_ends_are_those_of_a_checkout(quarry: Quarry, tmp_path: Path) -> None:
+async def test_files_are_what_they_are_in_the_repository_whatever_attributes_say(
+    quarry: Quarry, tmp_path: Path
+) -> None:
     tree, _ = pushed(quarry.github, tmp_path)
-    tree.write({".gitattributes": "*.bat text eol=crlf\n", "a.bat": "one\ntwo\n"})
-    sha = tree.commit("Line ends")
+    files = {"a.bat": b"one\ntwo\n", "b.txt": b"one\r\n", "wide": b"wide\n", "id": b"$Id: 1$\n"}
+    tree.write(dict(files))
+    tree.commit("Files")
+    tree.write(
+        {
+            ".gitattributes": "*.bat text eol=crlf\n*.txt text\n"
+            "wide working-tree-encoding=UTF-16\nid ident\n* filter=lfs\n"
+        }
+    )
+    tree.git("add", ".gitattributes")
+    tree.git("commit", "--quiet", "--message=Attributes")
+    sha = tree.head()
     tree.push()
     place = await quarry.laid_out((await quarry.archived(sha))[1])
-    assert (place / "a.bat").read_bytes() == b"one\r\ntwo\r\n"
+    assert {name: (place / name).read_bytes() for name in files} == files
     assert said(place, "status", "--porcelain") == ""
+    assert said(place, "diff", "--stat", "HEAD") == ""
 
 
 async def test_a_fetch_depth_of_none_brings_the_whole_history(
@@ -175,7 +188,7 @@ async def test_an_object_that_is_there_already_is_not_written_again(
         _, first = await one.archived(sha)
     # Another bot, whose git could not archive anything.
     path = tampered_git(
-        tmp_path / "bin", 'case " $* " in *" archive "*) exit 9 ;; esac\nexec $GIT "$@"'
+        tmp_path / "bin", 'case " $* " in *" --buffer "*) exit 9 ;; esac\nexec $GIT "$@"'
     )
     async with a_quarry(github, bucket, tmp_path / "two", path=path) as two:
         fetched, again = await two.archived(sha)
@@ -202,10 +215,10 @@ async def test_a_git_that_ends_in_the_middle_leaves_no_object(
     tree.write({"noise": os.urandom(size)})
     sha = tree.commit("Noise")
     tree.push()
-    cut = size * 9 // 10 + 600
+    cut = size * 9 // 10
     path = tampered_git(
         tmp_path / "bin",
-        f'case " $* " in *" archive "*) $GIT "$@" | head -c {cut}; {end} ;; esac\nexec $GIT "$@"',
+        f'case " $* " in *" --buffer "*) $GIT "$@" | head -c {cut}; {end} ;; esac\nexec $GIT "$@"',
     )
     async with a_quarry(github, bucket, tmp_path, path=path) as quarry:
         with pytest.raises(Errored) as caught:
@@ -220,7 +233,7 @@ async def test_a_git_that_fails_after_its_last_byte_leaves_no_object(
 ) -> None:
     _, sha = pushed(github, tmp_path)
     path = tampered_git(
-        tmp_path / "bin", 'case " $* " in *" archive "*) $GIT "$@"; exit 1 ;; esac\nexec $GIT "$@"'
+        tmp_path / "bin", 'case " $* " in *" --buffer "*) $GIT "$@"; exit 1 ;; esac\nexec $GIT "$@"'
     )
     async with a_quarry(github, bucket, tmp_path, path=path) as quarry:
         with pytest.raises(Errored):
@@ -235,7 +248,7 @@ async def test_an_archive_that_is_called_off_leaves_no_object_and_no_process(
     begun = tmp_path / "begun"
     path = tampered_git(
         tmp_path / "bin",
-        f'case " $* " in *" archive "*) echo $$ > {begun}; exec sleep 60 ;; esac\nexec $GIT "$@"',
+        f'case " $* " in *" --buffer "*) echo $$ > {begun}; exec sleep 60 ;; esac\nexec $GIT "$@"',
     )
     async with a_quarry(github, bucket, tmp_path, path=path) as quarry:
         fetched = await quarry.sources.fetch(quarry.origin(), sha)
@@ -256,13 +269,13 @@ async def test_an_archive_that_takes_too_long_is_ended(
 ) -> None:
     _, sha = pushed(github, tmp_path)
     path = tampered_git(
-        tmp_path / "bin", 'case " $* " in *" archive "*) exec sleep 60 ;; esac\nexec $GIT "$@"'
+        tmp_path / "bin", 'case " $* " in *" --buffer "*) exec sleep 60 ;; esac\nexec $GIT "$@"'
     )
     async with a_quarry(github, bucket, tmp_path, path=path, timeout_seconds=2) as quarry:
-        with pytest.raises(Errored) as caught:
+        with pytest.raises(BuildFailed) as caught:
             async with asyncio.timeout(20):
                 await quarry.archived(sha)
-    assert caught.value.code == "source_cut"
+    assert caught.value.code == "source_too_slow"
     await nothing_is_left(bucket, seaweedfs)
 
 

@@ -122,9 +122,13 @@ async def test_files_of_a_commit_are_read_without_an_archive(
     sha = tree.commit("Files")
     tree.push()
     fetched = await quarry.sources.fetch(quarry.origin(), sha)
-    names = ("pushlane.toml", "none", "docs", "linked", "name with missing", "astray", "round")
-    found = await quarry.sources.read(fetched, *names, "docs/a.md")
-    assert found == [b"spa", None, None, b"a", b"here", None, None, b"a"]
+    names = ("pushlane.toml", "none", "docs", "linked/x", "name with missing", "docs/a.md")
+    found = await quarry.sources.read(fetched, *names)
+    assert found == [b"spa", None, None, None, b"here", b"a"]
+    for link in ("linked", "astray", "round"):
+        with pytest.raises(BuildFailed, match=f"{link} is a link") as refused:
+            await quarry.sources.read(fetched, "pushlane.toml", link)
+        assert refused.value.code == "source_refused"
     with pytest.raises(BuildFailed, match="shorten it") as caught:
         await quarry.sources.read(fetched, "large")
     assert caught.value.code == "source_refused"

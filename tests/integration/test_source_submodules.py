@@ -26,6 +26,11 @@ def link(tree: Worktree, path: str, sha: str, url: str = "") -> None:
             tree.git("config", "--file", ".gitmodules", f"submodule.{path}.{name}", value)
 
 
+def anything(repository: str) -> bool:
+    """Every repository may be opened."""
+    return bool(repository)
+
+
 async def built(quarry: Quarry, tree: Worktree) -> Path:
     """Commits and pushes what lies there, and lays its archive out."""
     sha = tree.commit("With submodules")
@@ -222,13 +227,45 @@ async def test_our_token_opens_submodules_of_the_same_owner_only(
     link(top, "theirs", shas["other/lib"], "../../other/lib.git")
     both = top.commit("Both")
     top.push()
-    origin: Origin = quarry.origin(token=partial(token_of, value=token))
+    origin: Origin = quarry.origin(token=partial(token_of, value=token), opens=anything)
     archive = await quarry.sources.archive(await quarry.sources.fetch(origin, ours))
     assert (await quarry.laid_out(archive) / "ours/index.html").read_text() == "octo/lib"
     fetched = await quarry.sources.fetch(origin, both)
     with pytest.raises(BuildFailed, match="submodule theirs") as caught:
         await quarry.sources.archive(fetched)
     assert caught.value.code == "repository_not_found"
+
+
+async def test_a_submodule_that_is_not_opened_is_fetched_as_by_anybody(
+    quarry: Quarry, tmp_path: Path
+) -> None:
+    token = quarry.github.token
+    _, public = pushed(quarry.github, tmp_path, "octo/lib")
+    quarry.github.create_repository("octo/secret", private=True)
+    secret = Worktree(tmp_path / "secret", quarry.github.clone_url("octo/secret"), token=token)
+    secret.write({"index.html": "secret"})
+    hidden = secret.commit("First")
+    secret.push()
+    top, _ = pushed(quarry.github, tmp_path)
+    link(top, "lib", public, "../lib.git")
+    first = top.commit("Public")
+    link(top, "spy", hidden, "../secret.git")
+    second = top.commit("Private")
+    top.push()
+    send = partial(token_of, value=token)
+    # What was opened once lies in a mirror; nobody else is served from it.
+    everything = quarry.origin(token=send, opens=anything)
+    await quarry.sources.archive(await quarry.sources.fetch(everything, second))
+    for name in await quarry.bucket.list(""):
+        await quarry.bucket.delete(name)
+    origin = quarry.origin(token=send)
+    archive = await quarry.sources.archive(await quarry.sources.fetch(origin, first))
+    assert (await quarry.laid_out(archive) / "lib/index.html").exists()
+    fetched = await quarry.sources.fetch(origin, second)
+    with pytest.raises(BuildFailed, match="submodule spy: octo/secret") as caught:
+        await quarry.sources.archive(fetched)
+    assert caught.value.code == "repository_not_found"
+    assert "PUSHLANE_REPOS: add it there" in caught.value.message
 
 
 async def test_submodules_are_followed_five_deep_and_no_further(

@@ -174,6 +174,12 @@ def test_what_is_watched_decides_by_the_changed_paths() -> None:
     assert watch_reason((), Sitefile()) is None
 
 
+def test_what_takes_too_long_to_compare_is_told_and_never_taken_for_no_change() -> None:
+    with pytest.raises(TimeoutError):
+        watch_reason(("src/x",), asking(watch=("docs/**",)), seconds=-1)
+    assert watch_reason(("docs/x",), asking(watch=("docs/**",)), seconds=-1) is None
+
+
 @pytest.mark.parametrize(
     ("pattern", "path", "matched"),
     [
@@ -205,6 +211,13 @@ def test_what_is_watched_decides_by_the_changed_paths() -> None:
         ("***", "a/b", True),
         ("é*", "étude", True),
         ("a\n*", "a\nb", True),
+        ("**/**/x", "x", True),
+        ("**/*/x", "a/x", True),
+        ("**/*/x", "x", False),
+        ("**/**", "a/b", True),
+        ("a**b/c", "a/x/b/c", True),
+        ("**/a/*.md", "x/a/y/a/b.md", True),
+        ("**/a/*.md", "x/a/y/b.md", False),
     ],
 )
 def test_a_glob_matches_the_whole_path_part_by_part(pattern: str, path: str, matched: bool) -> None:
@@ -230,5 +243,20 @@ def test_a_hostile_glob_costs_little() -> None:
     ids=["plain", "table", "inline", "quoted", "commas"],
 )
 def test_a_key_of_very_many_parts_is_refused_before_it_costs_anything(body: str) -> None:
-    with pytest.raises(BuildFailed, match="more than 200 dots in line 1"):
+    with pytest.raises(BuildFailed, match="more than 100 dots in line 1"):
         parse(body.encode())
+
+
+def test_many_keys_of_some_parts_are_refused_before_they_cost_anything() -> None:
+    head = "[" + "b." * 90 + "b]\n"
+    body = head + "\n".join(f"{number}." + "a." * 60 + "a = 1" for number in range(60))
+    with pytest.raises(BuildFailed, match="more than 50 lines of more than 16 dots, one in line 5"):
+        parse(body.encode())
+
+
+def test_lines_with_many_addresses_and_lines_of_versions_are_none_of_those() -> None:
+    policy = " ".join(f"https://cdn{number}.example.com" for number in range(25))
+    rule = f'[[headers]]\nfor = "/*"\nvalues = {{ Content-Security-Policy = "{policy}" }}\n'
+    moved = '[[redirects]]\nfrom = "/a.1.2"\nto = "https://www.example.com/b.1.2.html"\n'
+    found = parse((rule * 20 + moved * 1500).encode())
+    assert (len(found.headers), len(found.redirects)) == (20, 1500)

@@ -14,7 +14,13 @@ async def a_token(repository: str) -> str | None:
 
 
 def an_origin(repository: str = "octo/site", base_url: str = "https://github.com") -> Origin:
-    return Origin(base_url=base_url, repository=repository, key="7", token=a_token)
+    return Origin(
+        base_url=base_url, repository=repository, key="7", token=a_token, opens=all_but_secrets
+    )
+
+
+def all_but_secrets(repository: str) -> bool:
+    return "secret" not in repository
 
 
 def named(url: str, *, base_url: str = "https://github.com", parent: str = "octo/site") -> Origin:
@@ -103,13 +109,20 @@ def test_a_url_beside_that_path_is_refused() -> None:
         named("http://ghe.example:8080/other/octo/lib.git", base_url="http://ghe.example:8080/git")
 
 
-def test_our_token_goes_along_to_the_pushed_repositorys_owner_only() -> None:
-    ours, theirs = named("https://github.com/OCTO/lib.git"), named("../../other/lib.git")
+def test_our_token_goes_along_to_what_is_opened_of_the_pushed_repositorys_owner_only() -> None:
+    ours = named("https://github.com/OCTO/lib.git")
     assert ours.token is a_token
-    assert theirs.token is no_token
-    # And neither is ever taken from the other's mirror.
-    assert named("../../other/lib.git").key == theirs.key
-    assert ours.key.partition("-")[0] != theirs.key.partition("-")[0]
+    for url in ("../../other/lib.git", "../secrets.git"):
+        theirs = named(url)
+        assert theirs.token is no_token
+        # And neither is ever taken from the other's mirror.
+        assert named(url).key == theirs.key
+        assert ours.key.partition("-")[0] != theirs.key.partition("-")[0]
+
+
+def test_a_source_opens_no_other_repository_unless_it_is_said() -> None:
+    top = Origin(base_url="https://github.com", repository="octo/site", key="7", token=a_token)
+    assert origin_of("../lib.git", path="lib", parent=top, top=top).token is no_token
 
 
 def test_urls_are_read_from_what_git_lists() -> None:
