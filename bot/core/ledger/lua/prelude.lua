@@ -116,19 +116,24 @@ local function list_of(status, priority)
   return QUEUE
 end
 
--- Puts a doorbell where the order of recording has its place: nearly always at the tail.
-local function ring(id)
-  local status, priority, own = unpack(redis.call('HMGET', record_key(id), 'status', 'priority', 'order'))
+-- Puts a doorbell where the order of recording has its place among the last fifty; or at the tail,
+-- where an older one of its project is in that list: nobody waits behind all of a project.
+local function ring(id, at_tail)
+  local status, priority, own =
+    unpack(redis.call('HMGET', record_key(id), 'status', 'priority', 'order'))
   local list = list_of(status, priority)
   local after = nil
-  for back = 1, 50 do
-    local other = redis.call('LINDEX', list, -back)
-    if not other then break end
-    local theirs = tonumber(get(other, 'order')) or 0
-    if theirs <= tonumber(own) then break end
-    after = other
+  for _, other in ipairs(at_tail and {} or redis.call('LRANGE', list, -50, -1)) do
+    if (tonumber(get(other, 'order')) or 0) > tonumber(own) then
+      after = other
+      break
+    end
   end
-  if after then redis.call('LINSERT', list, 'BEFORE', after, id) else redis.call('RPUSH', list, id) end
+  if after then
+    redis.call('LINSERT', list, 'BEFORE', after, id)
+  else
+    redis.call('RPUSH', list, id)
+  end
   redis.call('ZADD', key('rung'), now, id)
 end
 
@@ -162,7 +167,7 @@ local function fill(project)
       if redis.call('ZSCORE', key('rung'), id) then
         rung[list] = rung[list] + 1
       elseif tonumber(due or '0') <= now and not busy(project, ref, stage) then
-        ring(id)
+        ring(id, rung[list] > 0)
         rung[list] = rung[list] + 1
       end
     end
