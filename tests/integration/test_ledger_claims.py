@@ -113,7 +113,7 @@ async def test_what_a_project_rings_when_it_has_room_lies_behind_what_others_hav
             await queued(ledger, answer)
     taken = []
     while other.deployment not in taken:
-        taken.append(await ledger.claims.wait(stage))
+        taken.append(str(await ledger.claims.wait(stage)))
         await claimed(ledger, taken[-1], stage)
     assert taken == [*(answer.deployment for answer in crowd[:5]), other.deployment]
 

@@ -46,6 +46,8 @@ class Expected:
     claim: str = ""
     stop: str = ""
     delayed: bool = False
+    found: bool = False
+    """By the catch-up, and not delivered so far."""
     attempts: dict[Stage, int] = field(default_factory=lambda: dict.fromkeys(Stage, 0))
     ended_claim: str = ""
     advanced_by: str = ""
@@ -116,6 +118,12 @@ class Model:
         if trigger is Trigger.PUSH:
             self.refs[project, ref] = Ref(commit, id_, made.tick, self.ref(project, ref).advanced)
         return made
+
+    def found(self, project: str, ref: str, commit: str) -> Expected | None:
+        """What the catch-up had found of a push that is delivered late."""
+        alike = [e for e in self.all.values() if (e.project, e.commit) == (project, commit)]
+        newest = max(alike, key=lambda each: each.tick, default=None)
+        return newest if newest and newest.found and newest.ref == ref else None
 
     def busy(self, of: Expected) -> bool:
         """Whether another of its ref is in the same stage."""
