@@ -119,12 +119,6 @@ class Model:
             self.refs[project, ref] = Ref(commit, id_, made.tick, self.ref(project, ref).advanced)
         return made
 
-    def found(self, project: str, ref: str, commit: str) -> Expected | None:
-        """What the catch-up had found of a push that is delivered late."""
-        alike = [e for e in self.all.values() if (e.project, e.commit) == (project, commit)]
-        newest = max(alike, key=lambda each: each.tick, default=None)
-        return newest if newest and newest.found and newest.ref == ref else None
-
     def busy(self, of: Expected) -> bool:
         """Whether another of its ref is in the same stage."""
         return any(
@@ -234,3 +228,10 @@ class Model:
     def point(self, project: str, id_: str, *, pinned: bool) -> None:
         """Production is moved by a person."""
         self.aliases[project] = Shown(id_, self.all[id_].tick, pinned)
+
+
+def found(model: Model, project: str, ref: str, commit: str) -> Expected | None:
+    """What the catch-up had found of a push that is delivered late."""
+    alike = [e for e in model.all.values() if (e.project, e.commit) == (project, commit)]
+    newest = max(alike, key=lambda each: each.tick, default=None)
+    return newest if newest and newest.found and newest.ref == ref else None

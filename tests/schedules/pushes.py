@@ -26,7 +26,7 @@ from bot.core.deployment import (
 from bot.core.errors import Rejected
 from bot.core.ledger import Answer, Ledger, Request, open_ledger
 from tests.builders import ZERO, a_push, a_removal, commit
-from tests.schedules.model import HEADS, Model
+from tests.schedules.model import HEADS, Model, found
 
 T = TypeVar("T")
 ATTEMPTS: Final = 3
@@ -201,7 +201,7 @@ class Pushers(Base):
         model.home[project] = MAIN
         before = model.ref(project, ref)
         same = model.all.get(before.deployment) if before.commit == told.after else None
-        same = same or (model.found(project, ref, told.after) if overtaken else None)
+        same = same or (found(model, project, ref, told.after) if overtaken else None)
         if same:
             assert answer == Answer(outcome="repeated", deployment=same.id)
             same.found = False
