@@ -236,6 +236,7 @@ class Machine(Clock):
         assert (await self.ledger.reports.lease(seconds=30))[0] is None
 
 
+@pytest.mark.timeout(3600)
 def test_any_schedule_of_verbs_keeps_the_invariants_and_comes_to_its_end(
     valkey: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
