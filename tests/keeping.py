@@ -166,11 +166,13 @@ async def shown(ledger: Ledger) -> Shown:
     aliases = {label: await ledger.aliases.get(label) for label in sorted(labels)}
     found, _ = await ledger.view.deployments(limit=1000)
     return Shown(
-        projects=[_without_seq(each) for each in await ledger.view.projects()],
+        projects=[_lasting(each) for each in await ledger.view.projects()],
         deployments=found,
         aliases={label: alias for label, alias in aliases.items() if alias},
     )
 
 
-def _without_seq(project: Project) -> Project:
-    return replace(project, seq=0)
+def _lasting(project: Project) -> Project:
+    # What each delivery changes is saved with what it leads to, or with the next setting.
+    delivered_at = min(project.delivered_at, 1)
+    return replace(project, seq=0, pushed_at=0, delivered_at=delivered_at)

@@ -260,32 +260,37 @@ def _slugify(text: str, *, length: int) -> str:
     return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")[:length].strip("-")
 
 
-def project_slugs(repository: str, repository_id: int = 0) -> tuple[str, ...]:
+def project_slugs(repository: str) -> tuple[str, ...]:
     """The slugs that a repository's project may get, best first. At most 40 characters each.
 
-    The last ends in a hash of the full name and GitHub's id, so one is always free: a repository
-    that was removed and made again under its old name is another one each time.
+    The last ends in what chance gives, so it is free, whatever repositories others have named to
+    take it; a repository that was removed and made again under its old name is another one.
     """
     owner, _, name = repository.partition("/")
-    identity = f"{repository.lower()}:{repository_id}" if repository_id else repository.lower()
-    digest = hashlib.sha256(identity.encode()).hexdigest()[:8]
+    chance = secrets.token_hex(4)
     plain = (_slugify(name, length=40), _slugify(f"{owner}-{name}", length=40))
-    hashed = f"{_slugify(name, length=31) or 'site'}-{digest}"
-    if slug_is_taken_form(hashed):
-        hashed = f"p-{digest}"
-    return (*(slug for slug in plain if slug and not slug_is_taken_form(slug)), hashed)
+    last = f"{_slugify(name, length=31) or 'site'}-{chance}"
+    if slug_is_taken_form(last):
+        last = f"p-{chance}"
+    return (*(slug for slug in plain if slug and not slug_is_taken_form(slug)), last)
+
+
+_HASHED: Final = re.compile(r"-[0-9a-f]{12}$")
 
 
 def branch_slug(branch: str, *, length: int) -> str:
     """The branch's part of a host: itself when it is a plain slug, else with a short hash.
 
-    So `fix/api`, `fix-api` and `Fix-api` never meet. Cut to `length` before the hash.
+    So `fix/api`, `fix-api` and `Fix-api` never meet; nor does a branch that is named like another
+    one's slug, since what looks hashed is hashed too. Cut to `length` before the hash, of which
+    there is enough that nobody can look for a name with the hash of another's.
     """
     slug = _slugify(branch, length=length)
-    if slug and slug == branch and len(slug) != 2 and not slug_is_taken_form(slug):
+    plain = slug and slug == branch and len(slug) != 2 and not slug_is_taken_form(slug)
+    if plain and not _HASHED.search(slug):
         return slug
-    digest = hashlib.sha256(branch.encode("utf-8", "surrogatepass")).hexdigest()[:6]
-    cut = slug[: length - 7].strip("-")
+    digest = hashlib.sha256(branch.encode("utf-8", "surrogatepass")).hexdigest()[:12]
+    cut = slug[: length - 13].strip("-")
     if not cut or slug_is_taken_form(f"{cut}-{digest}"):
         return f"b-{digest}"
     return f"{cut}-{digest}"

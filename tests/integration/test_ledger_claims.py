@@ -100,6 +100,32 @@ async def test_one_projects_hundred_branches_do_not_starve_another(ledger: Ledge
     assert (await ledger.view.queue()).waiting == 1
 
 
+@pytest.mark.parametrize("stage", Stage)
+async def test_what_a_project_rings_when_it_has_room_lies_behind_what_others_have_rung(
+    ledger: Ledger, stage: Stage
+) -> None:
+    crowd = [await ledger.records.record(a_push("A", branch=f"b{n}")) for n in range(30)]
+    other = await ledger.records.record(
+        a_push("Z", repository="acme/other", repository_id=8, branch="b")
+    )
+    if stage is Stage.BUILD:
+        for answer in (*crowd, other):
+            await queued(ledger, answer)
+    taken = []
+    while other.deployment not in taken:
+        taken.append(str(await ledger.claims.wait(stage)))
+        await claimed(ledger, taken[-1], stage)
+    assert taken == [*(answer.deployment for answer in crowd[:5]), other.deployment]
+
+
+async def test_what_is_given_back_has_its_old_place(ledger: Ledger) -> None:
+    for number in range(8):
+        await queued(ledger, await ledger.records.record(a_push("A", branch=f"b{number}")))
+    first = str(await ledger.claims.wait(Stage.BUILD))
+    await ledger.claims.give_back(await claimed(ledger, first, Stage.BUILD))
+    assert (await ledger.view.queue()).normal[0] == first
+
+
 async def test_a_fenced_claim_can_write_nothing(ledger: Ledger) -> None:
     first = await queued(ledger, await ledger.records.record(a_push("A")))
     lost = await claimed(ledger, first.id, Stage.BUILD)

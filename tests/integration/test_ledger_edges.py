@@ -133,6 +133,36 @@ class TestOneSecond:
         again = await ledger.records.record(a_push("B", before="A", at=6))
         assert again.outcome == "recorded"
 
+    async def test_what_was_missed_in_one_second_is_no_word_on_another(
+        self, ledger: Ledger
+    ) -> None:
+        await built(ledger, await ledger.records.record(a_push("A", branch="t", at=1)))
+        await ledger.records.record(a_push("A", before="B", branch="t", at=5))
+        await ledger.records.remove(a_removal("t", before="A", at=9))
+        again = await ledger.records.record(a_push("B", branch="t", at=9))
+        assert again.outcome == "recorded"
+
+    async def test_what_was_missed_is_late_though_another_push_of_its_second_came_before(
+        self, ledger: Ledger
+    ) -> None:
+        await built(ledger, await ledger.records.record(a_push("A", at=1)))
+        await ledger.records.record(a_push("A", before="B", at=5))
+        await ledger.records.record(a_push("C", before="A", at=5))
+        late = await ledger.records.record(a_push("B", before="A", at=5))
+        assert late.outcome == "superseded"
+
+    async def test_back_to_a_commit_that_a_person_had_fetched_is_no_sign_that_one_was_missed(
+        self, ledger: Ledger
+    ) -> None:
+        await built(ledger, await ledger.records.record(a_push("B", at=1)))
+        asked = await ledger.records.request(Request(project="site"))
+        held = await claimed(ledger, asked.deployment, Stage.FETCH)
+        await ledger.claims.advance(held, Status.QUEUED, commit=commit("A"), ref=MAIN)
+        told = await ledger.records.record(a_push("A", before="B", at=5))
+        assert told.deployment == asked.deployment
+        back = await ledger.records.record(a_push("B", before="A", at=5))
+        assert back.outcome == "recorded"
+
 
 class TestLastingRecords:
     """The newest of a ref lasts; what was it before lasts as long as any other."""

@@ -7,7 +7,14 @@ from typing import Any
 import pytest
 
 from bot.core import keys
-from bot.core.deployment import Ignored, Stage, Status, branch_label, deployment_label
+from bot.core.deployment import (
+    Ignored,
+    Stage,
+    Status,
+    branch_label,
+    deployment_label,
+    project_slugs,
+)
 from bot.core.errors import Errored
 from bot.core.ledger import Ledger, Payload, Refusal, Request, open_ledger
 from tests.builders import ZERO, a_push, a_removal, built, claimed, commit, finished
@@ -120,6 +127,14 @@ async def test_a_rename_keeps_the_project_and_another_repository_of_the_name_get
     await ledger.records.record(a_push("C", repository="acme/site", repository_id=9, at=3))
     found = {p.slug: p.repository for p in await ledger.view.projects()}
     assert found == {"site": "acme/new", "acme-site": "acme/site"}
+
+
+async def test_repositories_that_take_a_repositorys_names_leave_it_one(ledger: Ledger) -> None:
+    taken = [f"evil/{slug}" for slug in project_slugs("acme/site")]
+    for number, name in enumerate([*taken, "acme/site"], 100):
+        push = a_push("A", repository=name, repository_id=number)
+        assert (await ledger.records.record(push)).outcome == "recorded"
+    assert (await ledger.view.projects())[-1].repository == "acme/site"
 
 
 async def test_a_branch_made_again_at_the_same_commit_is_deployed(ledger: Ledger) -> None:

@@ -46,6 +46,8 @@ class Expected:
     claim: str = ""
     stop: str = ""
     delayed: bool = False
+    found: bool = False
+    """By the catch-up, and not delivered so far."""
     attempts: dict[Stage, int] = field(default_factory=lambda: dict.fromkeys(Stage, 0))
     ended_claim: str = ""
     advanced_by: str = ""
@@ -226,3 +228,10 @@ class Model:
     def point(self, project: str, id_: str, *, pinned: bool) -> None:
         """Production is moved by a person."""
         self.aliases[project] = Shown(id_, self.all[id_].tick, pinned)
+
+
+def found(model: Model, project: str, ref: str, commit: str) -> Expected | None:
+    """What the catch-up had found of a push that is delivered late."""
+    alike = [e for e in model.all.values() if (e.project, e.commit) == (project, commit)]
+    newest = max(alike, key=lambda each: each.tick, default=None)
+    return newest if newest and newest.found and newest.ref == ref else None

@@ -26,7 +26,7 @@ from bot.core.deployment import (
 from bot.core.errors import Rejected
 from bot.core.ledger import Answer, Ledger, Request, open_ledger
 from tests.builders import ZERO, a_push, a_removal, commit
-from tests.schedules.model import HEADS, Model
+from tests.schedules.model import HEADS, Model, found
 
 T = TypeVar("T")
 ATTEMPTS: Final = 3
@@ -65,6 +65,10 @@ class Base(RuleBasedStateMachine):
         self.model = Model(attempts=ATTEMPTS)
         self.heads: dict[tuple[str, str], tuple[str, int, list[str]]] = {}
         self.events: list[Event] = []
+        self.found: dict[tuple[str, str], int] = {}
+        """The newest event of a branch that the catch-up has seen the end of, by number."""
+        self.gone: set[tuple[str, str]] = set()
+        """Branches of which it has found the deletion."""
         self.second = 1
         self.popped: list[tuple[Stage, str]] = []
         self.doubled: set[str] = set()
@@ -159,41 +163,56 @@ class Pushers(Base):
             assert self.run(self.ledger.records.remove(event.told)).outcome == "repeated"
 
     def hand_over(self, event: Event) -> None:
-        overtaken = any(
-            each.delivered
-            and each.number > event.number
-            and (each.project, each.ref) == (event.project, event.ref)
-            for each in self.events
+        branch = (event.project, event.ref)
+        newest = max(
+            (e.number for e in self.events if e.delivered and (e.project, e.ref) == branch),
+            default=-1,
         )
-        known = self.model.ref(event.project, event.ref)
+        overtaken = event.number < newest or event.number <= self.found.get(branch, -1)
         if isinstance(event.told, Removal):
-            answer = self.run(self.ledger.records.remove(event.told))
-            if event.project not in self.model.home:
-                assert answer.outcome == "unknown"
+            if not self.remove(event, event.told, overtaken=overtaken):
                 return
-            assert answer.outcome == ("late" if overtaken else "removed")
-            if not overtaken:
-                self.model.remove(event.project, event.ref)
         else:
-            answer = self.run(self.ledger.records.record(event.told))
-            event.answer = answer.deployment
-            self.model.home[event.project] = MAIN
-            if known.commit == event.told.after:
-                assert answer == Answer(outcome="repeated", deployment=known.deployment)
-            else:
-                assert answer.outcome == ("superseded" if overtaken else "recorded")
-                before = self.model.refs[event.project, event.ref]
-                made = self.model.add(
-                    answer.deployment,
-                    event.project,
-                    event.ref,
-                    commit=event.told.after,
-                    trigger=Trigger.PUSH,
-                )
-                if overtaken:
-                    self.model.refs[event.project, event.ref] = before
-                    self.model.end(made, Status.SUPERSEDED)
+            self.record(event, event.told, overtaken=overtaken)
         event.delivered = True
+
+    def remove(self, event: Event, told: Removal, *, overtaken: bool) -> bool:
+        """Delivers a deletion; false when it is of no project."""
+        answer = self.run(self.ledger.records.remove(told))
+        if event.project not in self.model.home:
+            assert answer.outcome == "unknown"
+            return False
+        if not overtaken:
+            assert answer.outcome == "removed"
+            self.model.remove(event.project, event.ref)
+        elif (event.project, event.ref) in self.gone:
+            assert answer.outcome == "repeated"
+        else:
+            assert answer.outcome == "late"
+        if not overtaken:
+            self.gone.discard((event.project, event.ref))
+        return True
+
+    def record(self, event: Event, told: Push, *, overtaken: bool) -> None:
+        """Delivers a push."""
+        project, ref, model = event.project, event.ref, self.model
+        answer = self.run(self.ledger.records.record(told))
+        event.answer = answer.deployment
+        model.home[project] = MAIN
+        before = model.ref(project, ref)
+        same = model.all.get(before.deployment) if before.commit == told.after else None
+        same = same or (found(model, project, ref, told.after) if overtaken else None)
+        if same:
+            assert answer == Answer(outcome="repeated", deployment=same.id)
+            same.found = False
+            return
+        assert answer.outcome == ("superseded" if overtaken else "recorded")
+        made = model.add(answer.deployment, project, ref, commit=told.after, trigger=Trigger.PUSH)
+        if overtaken:
+            model.refs[project, ref] = before
+            model.end(made, Status.SUPERSEDED)
+        else:
+            self.gone.discard((project, ref))
 
 
 class People(Base):

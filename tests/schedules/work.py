@@ -17,15 +17,16 @@ from bot.core.deployment import ACTIVE, TRANSITIONS, WAITING, Deployment, Stage,
 from bot.core.errors import Errored, Stopped
 from bot.core.ledger import Ending, Verdict
 from tests.builders import commit
+from tests.schedules.looks import Onlookers
 from tests.schedules.model import HEADS
-from tests.schedules.pushes import MAIN, People, Pushers, numbers
+from tests.schedules.pushes import MAIN, People, numbers
 
 LISTS: Final = ("fetch", "high", "")
 """The lists of doorbells; the last is `build-queue`."""
 _ENDS: Final = sorted([Status.READY, Status.FAILED, Status.ERRORED, Status.SKIPPED])
 
 
-class Workers(Pushers, People):
+class Workers(Onlookers, People):
     """Those who are woken by doorbells, and work, or do not."""
 
     @precondition(lambda self: self.rung)

@@ -61,14 +61,20 @@ REDIS_CODES: Final = PASSING | {"redis_refused"}
 """The codes of the errors that are Redis's, not GitHub's or a repository's."""
 
 
+_PRELUDE: Final = (
+    *("names", "changes", "doorbells", "endings"),
+    *("projects", "heads", "records", "deliveries", "aliases"),
+)
+"""What every verb begins with, in this order: each part may use those before it."""
+
+
 @cache
 def _script(verb: str) -> tuple[str, str]:
     """A verb's Lua with what all have in common, and the SHA-1 by which Redis knows it."""
     folder = resources.files("bot.core.ledger") / "lua"
-    prelude, epoch, own = (
-        (folder / f"{name}.lua").read_text("utf-8") for name in ("prelude", "epoch", verb)
-    )
-    text = f"{prelude}\n{epoch}\nlocal function verb()\n{own}\nend\nreturn settle(verb())\n"
+    names = (*(f"prelude/{part}" for part in _PRELUDE), "epoch", verb)
+    *prelude, own = ((folder / f"{name}.lua").read_text("utf-8") for name in names)
+    text = "\n".join([*prelude, "local function verb()", own, "end", "return settle(verb())", ""])
     return text, hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()
 
 

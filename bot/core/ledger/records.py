@@ -105,7 +105,7 @@ class Records:
             **_words(push),
             **(_words(compared) if compared else {}),
             "id": new_id(),
-            "slugs": project_slugs(push.repository, push.repository_id),
+            "slugs": project_slugs(push.repository),
         }
         return _answer(await self._deliver("record", arguments, payload))
 

@@ -58,9 +58,12 @@ if newest.commit == args.after and (newest.deployment or '') ~= '' then
   local theirs, ours = tonumber(newest.pushed_at or '0'), tonumber(args.pushed_at)
   if ours > theirs or (ours == theirs and args.before ~= newest.before) then
     redis.call('HSET', ref, 'pushed_at', args.pushed_at, 'before', args.before,
-      'deletion_due', args.before == NO_COMMIT and '1' or '0',
-      -- Back from a commit that we have not heard of yet: the push to that one comes late.
-      'missed', args.before)
+      'deletion_due', args.before == NO_COMMIT and '1' or '0')
+    -- Back from a commit that we have not heard of yet: the push to that one, if it is of this very
+    -- second, comes late. What no delivery has told (a find, a person's) may come right after that.
+    if get(newest.deployment, 'delivery') ~= '' then
+      redis.call('HSET', ref, 'missed', args.before .. ' ' .. args.pushed_at)
+    end
   end
   if ours >= theirs then redis.call('HSET', ref, 'caught_up', '0') end
   was_found(newest.deployment)
@@ -75,7 +78,8 @@ if newest.pushed_at and not caught_up then
   local follows = newest.commit ~= nil and newest.commit ~= '' and args.before == newest.commit
   -- Where the catch-up found the newest, what was before it is not known: all that does not follow.
   local precedes = args.after == newest.before or newest.caught_up == '1'
-  local missed = args.after == newest.missed
+  local missed = args.after .. ' ' .. args.pushed_at == newest.missed
+  if missed then redis.call('HDEL', ref, 'missed') end
   late = theirs > ours or (theirs == ours and (missed or (precedes and not follows)))
 end
 local twin = late and redis.call('HGET', key('report:' .. slug .. ':' .. args.after), 'deployment')
@@ -93,7 +97,6 @@ create(args.id, slug, {
 }, production)
 
 if late then
-  if args.after == newest.missed then redis.call('HDEL', ref, 'missed') end
   -- Of one second: what it followed is late too, should that come still later.
   if tonumber(newest.pushed_at) == tonumber(args.pushed_at) then
     redis.call('HSET', ref, 'before', args.before)
@@ -105,7 +108,7 @@ end
 remember(args.id, 'recorded', 'a new push of a branch')
 redis.call('HSET', ref, 'commit', args.after, 'pushed_at', args.pushed_at, 'before', args.before,
   'seq', seq, 'deployment', args.id, 'deleted', '0', 'deletion_due', '0',
-  'caught_up', caught_up and '1' or '0', 'missed', '')
+  'caught_up', caught_up and '1' or '0')
 know_head(slug, args.ref, args.after, seq)
 retire(newest.deployment)
 fill(slug)

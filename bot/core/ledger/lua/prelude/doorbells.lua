@@ -1,0 +1,69 @@
+-- Who waits is rung for: doorbells, and which project has how many.
+
+-- At most so many ids of one project lie in a list, so that its hundred branches
+-- do not starve another's one push.
+local LIMIT = 5
+
+local function list_of(status, priority)
+  if status == 'received' then return FETCH end
+  if priority == 'high' then return HIGH end
+  return QUEUE
+end
+
+-- Puts a doorbell where the order of recording has its place among the last fifty; or at the tail,
+-- where an older one of its project is in that list: nobody waits behind all of a project.
+local function ring(id, at_tail)
+  local status, priority, own =
+    unpack(redis.call('HMGET', record_key(id), 'status', 'priority', 'order'))
+  local list = list_of(status, priority)
+  local after = nil
+  for _, other in ipairs(at_tail and {} or redis.call('LRANGE', list, -50, -1)) do
+    if (tonumber(get(other, 'order')) or 0) > tonumber(own) then
+      after = other
+      break
+    end
+  end
+  if after then
+    redis.call('LINSERT', list, 'BEFORE', after, id)
+  else
+    redis.call('RPUSH', list, id)
+  end
+  redis.call('ZADD', key('rung'), now, id)
+end
+
+local function unring(id)
+  if redis.call('ZREM', key('rung'), id) == 1 then
+    local status, priority = unpack(redis.call('HMGET', record_key(id), 'status', 'priority'))
+    redis.call('LREM', list_of(status, priority), 0, id)
+  end
+end
+
+local function busy(project, ref, stage)
+  return (redis.call('HGET', ref_key(project, ref), stage) or '') ~= ''
+end
+
+-- Set while a verb ends many of one project, which it fills once, after the last of them.
+local filled_later = false
+
+-- Rings the oldest of a project's waiting deployments, up to LIMIT in each list: its previews hold
+-- its own production back as little as another project.
+local function fill(project)
+  if filled_later then return end
+  local rung = {[FETCH] = 0, [HIGH] = 0, [QUEUE] = 0}
+  local ids = redis.call('ZRANGE', key('project-waiting:' .. project), 0, 199)
+  for _, id in ipairs(ids) do
+    if math.min(rung[FETCH], rung[HIGH], rung[QUEUE]) >= LIMIT then return end
+    local status, priority, ref, due =
+      unpack(redis.call('HMGET', record_key(id), 'status', 'priority', 'ref', 'due_at'))
+    local stage = STAGES[status or '']
+    local list = stage and list_of(status, priority)
+    if list and rung[list] < LIMIT then
+      if redis.call('ZSCORE', key('rung'), id) then
+        rung[list] = rung[list] + 1
+      elseif tonumber(due or '0') <= now and not busy(project, ref, stage) then
+        ring(id, rung[list] > 0)
+        rung[list] = rung[list] + 1
+      end
+    end
+  end
+end
