@@ -145,17 +145,10 @@ async def a_standing_house(directory: Path, **settings: str) -> AsyncIterator[Fa
         )
         stack.push_async_callback(s3.stop)
         github = await stack.enter_async_context(StandIn(directory / "github"))
-        environ = s3.environ
         house = a_failing_house(
             directory,
             redis_url=redis.environ["PUSHLANE_REDIS_URL"],
-            s3=S3(
-                endpoint_url=environ["PUSHLANE_S3_ENDPOINT_URL"],
-                access_key=environ["AWS_ACCESS_KEY_ID"],
-                secret_key=environ["AWS_SECRET_ACCESS_KEY"],
-                bucket=environ["PUSHLANE_S3_BUCKET"],
-                environ=environ,
-            ),
+            s3=S3.of(s3.environ),
             github=github,
             **settings,
         )

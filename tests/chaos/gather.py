@@ -32,7 +32,7 @@ _EMPTY: Final = ("ref-open:", "project-waiting:")
 _DONE: Final = re.compile(
     r"done deployment=(\S+) .*?status=(ready|failed|errored|cancelled|superseded|skipped)\b"
 )
-_GIVEN_BACK: Final = re.compile(r"given back deployment=(\S+)")
+_GIVEN_BACK: Final = re.compile(r" info +given back deployment=(\S+)")
 
 
 async def gather(

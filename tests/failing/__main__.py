@@ -8,8 +8,9 @@ import sys
 from typing import Any, Final, cast
 
 from bot.core import reporter
-from tests.failing.mutants import MUTANT, apply, named
+from tests.failing.mutants import MUTANT, apply
 from tests.failing.points import Module, install
+from tests.failing.rules import named
 
 QUICK: Final = "FAILING_QUICK"
 """The variable by which what a test would only wait for comes sooner than in the product: a sweep
