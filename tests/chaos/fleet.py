@@ -246,6 +246,7 @@ def _environ(fleet: Fleet, name: str, *, port: int) -> dict[str, str]:
             "PUSHLANE_GITHUB_URL": f"http://127.0.0.1:{links['github'].port}",
             "PUSHLANE_GITHUB_API_URL": f"http://127.0.0.1:{links['github'].port}/api/v3",
             "PUSHLANE_GITHUB_TOKEN": fleet.secrets["github token"],
+            "PUSHLANE_CATCH_UP_SECONDS": "12",
         }
     return environ
 
