@@ -1,17 +1,16 @@
-"""Kills Redis again and again while deliveries come in, and counts what of the acknowledged is lost."""
+"""Kills Redis again and again under load, and counts what of the acknowledged is lost."""
 
 from __future__ import annotations
 
 import asyncio
 import itertools
+import random
 import secrets
-import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from random import Random
 from typing import Any, Final, cast
 
 import httpx2
@@ -26,8 +25,9 @@ from tests.front import FrontDoor, a_front_door, a_payload
 
 _SENDERS: Final = 16
 _BRANCHES: Final = 40
-_UP_SECONDS: Final = (0.05, 0.5)
-"""So long Redis is left alone between two kills."""
+_BETWEEN: Final = 50
+"""So many deliveries are acknowledged between two kills, and then Redis dies at any moment."""
+_LONGEST_SECONDS: Final = 30.0
 _NOWHERE: Final = S3(
     endpoint_url="http://127.0.0.1:1", access_key="none", secret_key="none", bucket="none",
     environ={},
@@ -67,7 +67,8 @@ async def kill_redis(kills: int, directory: Path) -> Figures:
             ]
             try:
                 for _ in range(kills):
-                    await asyncio.sleep(Random().uniform(*_UP_SECONDS))  # noqa: S311 - a pause
+                    await _until(taken, len(taken) + _BETWEEN)
+                    await asyncio.sleep(random.uniform(0, 0.1))
                     assert redis.process is not None
                     redis.process.kill()
                     await redis.process.wait()
@@ -79,12 +80,20 @@ async def kill_redis(kills: int, directory: Path) -> Figures:
                 for ended in await asyncio.gather(*senders, return_exceptions=True):
                     if isinstance(ended, Exception):
                         raise ended
+            assert not door.ledger.connection.behind.is_set(), "it came back without its last tick"
         figures.acknowledged = len(taken)
         figures.lost = await _lost(redis, prefix, taken)
     finally:
         await redis.stop()
     figures.seconds = round(time.monotonic() - began, 1)
     return figures
+
+
+async def _until(taken: list[_Acknowledged], count: int) -> None:
+    end = time.monotonic() + _LONGEST_SECONDS
+    while len(taken) < count:
+        assert time.monotonic() < end, f"{len(taken)} were acknowledged"
+        await asyncio.sleep(0.005)
 
 
 async def _send(
