@@ -216,13 +216,12 @@ def _environ(fleet: Fleet, name: str, *, port: int) -> dict[str, str]:
     inherited = {
         key: value
         for key, value in os.environ.items()
-        if not key.startswith(("PUSHLANE_", "AWS_", "PYTEST_")) and key != "REDIS_URL"
+        if not key.startswith(("PUSHLANE_", "AWS_", "PYTEST_", "PYTHONDONT")) and key != "REDIS_URL"
     }
     password = fleet.secrets["redis password"]
     environ = {
         **inherited,
         **fleet.s3.environ,
-        "PYTHONDONTWRITEBYTECODE": "1",
         "NO_PROXY": "127.0.0.1,localhost",
         "PUSHLANE_DATA_DIR": str(fleet.directory / name),
         "PUSHLANE_REDIS_URL": f"redis://:{password}@127.0.0.1:{links['redis'].port}/0",
