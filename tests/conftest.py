@@ -12,10 +12,11 @@ import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 import pytest
 
-from bot.embedded import Server, start_seaweedfs, start_valkey
+from bot.embedded import start_seaweedfs, start_valkey
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,6 +28,17 @@ class S3:
     secret_key: str
     bucket: str
     environ: Mapping[str, str]
+
+    @classmethod
+    def of(cls, environ: Mapping[str, str]) -> Self:
+        """The one that these variables tell of."""
+        return cls(
+            endpoint_url=environ["PUSHLANE_S3_ENDPOINT_URL"],
+            access_key=environ["AWS_ACCESS_KEY_ID"],
+            secret_key=environ["AWS_SECRET_ACCESS_KEY"],
+            bucket=environ["PUSHLANE_S3_BUCKET"],
+            environ=environ,
+        )
 
 
 @pytest.fixture(scope="session")
@@ -67,7 +79,7 @@ def seaweedfs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3]:
             bucket="pushlane-tests",
         )
     )
-    yield _s3(server)
+    yield S3.of(server.environ)
     asyncio.run(server.stop())
 
 
@@ -75,13 +87,3 @@ def seaweedfs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3]:
 def prefix() -> str:
     """A prefix of this test's own, for keys in Redis (`redis_prefix`) and objects in S3 alike."""
     return f"t{secrets.token_hex(6)}"
-
-
-def _s3(server: Server) -> S3:
-    return S3(
-        endpoint_url=server.environ["PUSHLANE_S3_ENDPOINT_URL"],
-        access_key=server.environ["AWS_ACCESS_KEY_ID"],
-        secret_key=server.environ["AWS_SECRET_ACCESS_KEY"],
-        bucket=server.environ["PUSHLANE_S3_BUCKET"],
-        environ=server.environ,
-    )

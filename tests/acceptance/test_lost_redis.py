@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
-import secrets
 import shutil
-import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,12 +17,9 @@ from bot.embedded import Server, start_valkey
 from tests.acceptance.house import PAGE, House, a_house, own_label, until
 from tests.acceptance.test_kills import SLOW, begun
 from tests.acceptance.test_moves import as_json
+from tests.chaos.durable import kill_redis
 from tests.conftest import S3
-from tests.front import a_front_door, a_payload
 from tests.standin import StandIn
-
-KILLS = int(os.environ.get("PUSHLANE_TEST_REDIS_KILLS", "10"))
-"""Of the Redis under load. A hundred take two minutes."""
 
 
 @dataclass(slots=True)
@@ -207,45 +201,9 @@ async def test_a_bot_that_starts_on_an_empty_redis_and_a_full_bucket_restores_by
 
 
 async def test_redis_killed_again_and_again_under_load_loses_nothing_that_was_acknowledged(
-    seaweedfs: S3, prefix: str, tmp_path: Path
+    tmp_path: Path,
 ) -> None:
-    server = await start_valkey(tmp_path / "own", password="own", port=0)
-    url = server.environ["PUSHLANE_REDIS_URL"]
-    acknowledged: dict[str, str] = {}
-    refused = 0
-    ending = asyncio.Event()
-
-    async with a_front_door(url, seaweedfs, prefix, tmp_path) as door:
-
-        async def deliver(number: int) -> None:
-            nonlocal refused
-            while not ending.is_set():
-                sha = secrets.token_hex(8)
-                answer = await door.send(a_payload(sha, branch=f"b{number}-{sha}", at=number))
-                if answer.status_code == 202:
-                    acknowledged[sha] = answer.json()["deployment"]
-                else:
-                    refused += 1
-                    assert answer.status_code == 503
-                    await asyncio.sleep(0.01)
-
-        loads = [asyncio.create_task(deliver(number)) for number in range(8)]
-        for _ in range(KILLS):
-            counted, began = len(acknowledged), time.monotonic()
-            while len(acknowledged) < counted + 50:
-                assert time.monotonic() < began + 20, f"{len(acknowledged)} were acknowledged"
-                await asyncio.sleep(0.005)
-            assert server.process
-            server.process.kill()
-            await server.process.wait()
-            server = await start_valkey(tmp_path / "own", password="own", port=0)
-        ending.set()
-        await asyncio.gather(*loads)
-        lost = [
-            id_ for id_ in acknowledged.values() if await door.ledger.view.deployment(id_) is None
-        ]
-        assert lost == [], f"{len(lost)} of {len(acknowledged)} are lost"
-        assert len(set(acknowledged.values())) == len(acknowledged) >= 50 * KILLS
-        assert refused > 0, "no kill met anything"
-        assert not door.ledger.connection.behind.is_set()
-    await server.stop()
+    figures = await kill_redis(10, tmp_path)
+    assert figures.lost == []
+    assert figures.acknowledged >= 500
+    assert figures.refused > 0, "no kill met anything"

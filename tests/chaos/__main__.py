@@ -1,4 +1,4 @@
-"""`scripts/chaos`: the storm, the failpoints' table, the mutants' table."""
+"""`scripts/chaos`: the storm, the kills of Redis, the soak, and the tables."""
 
 from __future__ import annotations
 
@@ -9,11 +9,12 @@ import shutil
 import sys
 import tempfile
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from tests.chaos import failpoints, killing
+from tests.chaos import durable, failpoints, killing, soak
 from tests.chaos.storm import Outcome, storm
 
 
@@ -34,6 +35,12 @@ def _arguments() -> argparse.Namespace:
     tables = parser.add_mutually_exclusive_group()
     tables.add_argument("--failpoints", action="store_true", help="a crash at each named point")
     tables.add_argument("--mutants", action="store_true", help="which test sees which mutant")
+    tables.add_argument(
+        "--redis-kills", type=int, metavar="N", help="what is lost when Redis is killed N times"
+    )
+    tables.add_argument(
+        "--soak", action="store_true", help="steady pushes without faults: what grows, what is left"
+    )
     return parser.parse_args()
 
 
@@ -71,14 +78,35 @@ async def _storm(arguments: argparse.Namespace) -> int:
             shutil.rmtree(directory, ignore_errors=True)
     answer = told(outcome)
     if arguments.json:
-        sys.stdout.write(json.dumps(answer) + "\n")
+        _say(answer, as_json=True)
         return 1 if outcome.violations else 0
     kinds = Counter(each.invariant for each in outcome.violations)
-    answer["violations"] = dict(kinds) or "none"
-    sys.stdout.write("".join(f"{name:32} {value}\n" for name, value in answer.items()))
+    _say({**answer, "violations": dict(kinds) or "none"}, as_json=False)
     for each in outcome.violations:
         sys.stdout.write(f"{each.invariant} {each.what} {each.ids} {each.evidence[:1000]}\n")
     return 1 if outcome.violations else 0
+
+
+async def _redis_kills(arguments: argparse.Namespace) -> int:
+    """1 when anything that was acknowledged is lost."""
+    with tempfile.TemporaryDirectory(prefix="pushlane-durable-") as directory:
+        figures = await durable.kill_redis(arguments.redis_kills, Path(directory))
+    _say({**asdict(figures), "lost": len(figures.lost)}, as_json=arguments.json)
+    return 1 if figures.lost else 0
+
+
+async def _soak(arguments: argparse.Namespace) -> int:
+    """1 when anything has grown, or is left over."""
+    found = await soak.soak(arguments.seconds)
+    _say({**found.figures(), "wrong": found.wrong()}, as_json=arguments.json)
+    return 1 if found.wrong() else 0
+
+
+def _say(answer: Mapping[str, Any], *, as_json: bool) -> None:
+    if as_json:
+        sys.stdout.write(json.dumps(answer) + "\n")
+    else:
+        sys.stdout.write("".join(f"{name:32} {value}\n" for name, value in answer.items()))
 
 
 def main() -> int:
@@ -88,6 +116,10 @@ def main() -> int:
         return asyncio.run(failpoints.table(as_json=arguments.json))
     if arguments.mutants:
         return asyncio.run(killing.table(as_json=arguments.json))
+    if arguments.redis_kills:
+        return asyncio.run(_redis_kills(arguments))
+    if arguments.soak:
+        return asyncio.run(_soak(arguments))
     return asyncio.run(_storm(arguments))
 
 

@@ -20,7 +20,7 @@ from tests.failing.points import ORDERS
 from tests.standin import StandIn
 
 LEASE_SECONDS: Final = 2
-_EMPTY: Final = ("waiting", "active", "delayed", "rung", "unreported")
+_EMPTY: Final = ("waiting", "active", "delayed", "rung", "unreported", "unsaved")
 
 
 class FailingHouse(House):

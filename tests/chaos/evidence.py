@@ -196,7 +196,16 @@ class Evidence:
     records: Mapping[str, Hash] = field(default_factory=dict)
     deliveries: Mapping[str, Hash] = field(default_factory=dict)
     indexes: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    """Members of each list and set that is to be empty at rest; and `dead`."""
+    """Members of each list and set that is to be empty at rest; and `dead` and `deliveries`."""
+    unbounded: tuple[str, ...] = ()
+    """Keys that last for ever and are not among those that may."""
+    projects: Mapping[str, Hash] = field(default_factory=dict)
+    saved: Mapping[str, int] = field(default_factory=dict)
+    """The newest version in the bucket of each `project:…`, `alias:…` and `deployment:…`."""
+    pointed: Mapping[str, Hash] = field(default_factory=dict)
+    """What was saved of each alias, by label."""
+    sorts: Mapping[str, Sort] = field(default_factory=dict)
+    """By sha, of commits that were made in bulk."""
     refs: Mapping[str, Hash] = field(default_factory=dict)
     """By `<slug>:<ref>`."""
     heads: Mapping[tuple[str, str], str] = field(default_factory=dict)

@@ -16,6 +16,7 @@ from typing import Final
 
 from bot.embedded import start_seaweedfs, start_valkey
 from tests.chaos import ways
+from tests.chaos import ways_of_keeping as keeping
 from tests.chaos.crashes import FailingHouse, a_failing_house
 from tests.chaos.ways import Way
 from tests.conftest import S3
@@ -70,6 +71,25 @@ FAILPOINTS: Final = (
     Failpoint("bot", "after promote", ways.Promote),
     Failpoint("bot", "after rollback", ways.Rollback),
     Failpoint("bot", "after unpin", ways.Unpin),
+    Failpoint("bot", "after lease_saves", Way),
+    Failpoint("bot", "after put_saved", Way),
+    Failpoint("bot", "before saved", Way),
+    Failpoint("bot", "after saved", Way),
+    Failpoint("bot", "after restore_begin", keeping.Lost),
+    Failpoint("bot", "after merge", keeping.Lost),
+    Failpoint("bot", "before restore_end", keeping.Lost),
+    Failpoint("bot", "after restore_end", keeping.Lost),
+    Failpoint("bot", "after condemn_release", keeping.Collect),
+    Failpoint("bot", "after condemn", keeping.Collect),
+    Failpoint("bot", "before delete", keeping.CollectWhatIsDue),
+    Failpoint("bot", "after delete", keeping.CollectWhatIsDue),
+    Failpoint("bot", "before collected", keeping.CollectWhatIsDue),
+    Failpoint("bot", "after heads", keeping.Untold),
+    Failpoint("bot", "before record", keeping.Untold),
+    Failpoint("bot", "after record", keeping.Untold),
+    Failpoint("bot", "after look", keeping.Untold),
+    Failpoint("bot", "before redeliver", keeping.Missed),
+    Failpoint("bot", "after redeliver", keeping.Missed),
     Failpoint("worker", "after wait", Way),
     Failpoint("worker", "after claim", Way),
     Failpoint("worker", "after unpack", Way),
@@ -145,17 +165,10 @@ async def a_standing_house(directory: Path, **settings: str) -> AsyncIterator[Fa
         )
         stack.push_async_callback(s3.stop)
         github = await stack.enter_async_context(StandIn(directory / "github"))
-        environ = s3.environ
         house = a_failing_house(
             directory,
             redis_url=redis.environ["PUSHLANE_REDIS_URL"],
-            s3=S3(
-                endpoint_url=environ["PUSHLANE_S3_ENDPOINT_URL"],
-                access_key=environ["AWS_ACCESS_KEY_ID"],
-                secret_key=environ["AWS_SECRET_ACCESS_KEY"],
-                bucket=environ["PUSHLANE_S3_BUCKET"],
-                environ=environ,
-            ),
+            s3=S3.of(s3.environ),
             github=github,
             **settings,
         )

@@ -21,7 +21,7 @@ from tests.standin.faults import Fault as Ordered
 
 BACK_SECONDS: Final = 5.0
 BACK_FROM_SILENCE_SECONDS: Final = 10.0
-_FIND_SECONDS: Final = 2.0
+_FIND_SECONDS: Final = 3.0
 _MANY: Final = 1000
 
 

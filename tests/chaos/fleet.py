@@ -216,13 +216,12 @@ def _environ(fleet: Fleet, name: str, *, port: int) -> dict[str, str]:
     inherited = {
         key: value
         for key, value in os.environ.items()
-        if not key.startswith(("PUSHLANE_", "AWS_", "PYTEST_")) and key != "REDIS_URL"
+        if not key.startswith(("PUSHLANE_", "AWS_", "PYTEST_", "PYTHONDONT")) and key != "REDIS_URL"
     }
     password = fleet.secrets["redis password"]
     environ = {
         **inherited,
         **fleet.s3.environ,
-        "PYTHONDONTWRITEBYTECODE": "1",
         "NO_PROXY": "127.0.0.1,localhost",
         "PUSHLANE_DATA_DIR": str(fleet.directory / name),
         "PUSHLANE_REDIS_URL": f"redis://:{password}@127.0.0.1:{links['redis'].port}/0",
@@ -246,6 +245,7 @@ def _environ(fleet: Fleet, name: str, *, port: int) -> dict[str, str]:
             "PUSHLANE_GITHUB_URL": f"http://127.0.0.1:{links['github'].port}",
             "PUSHLANE_GITHUB_API_URL": f"http://127.0.0.1:{links['github'].port}/api/v3",
             "PUSHLANE_GITHUB_TOKEN": fleet.secrets["github token"],
+            "PUSHLANE_CATCH_UP_SECONDS": "12",
         }
     return environ
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import re
 from collections import Counter
@@ -10,13 +9,8 @@ from collections.abc import AsyncIterator, Iterable, Mapping
 from pathlib import Path
 from typing import Any, Final, cast
 
-import zstandard
-
-from bot.core import release
-from bot.core.bucket import Bucket
-from bot.core.errors import Errored
-from bot.core.release import Manifest
-from tests.chaos import processes
+from bot.core import keys
+from tests.chaos import processes, stored
 from tests.chaos.evidence import Ended, Event, Evidence, Hash, LogSpan, Page, Sent, Told
 from tests.chaos.faults import Faults
 from tests.chaos.fleet import LEASE_SECONDS, MAX_ATTEMPTS, PREFIX, Fleet
@@ -27,12 +21,12 @@ from tests.chaos.world import World, marker
 from tests.standin import ZERO, Delivery
 
 _LISTS: Final = ("high", "fetch", "dead")
-_SETS: Final = ("waiting", "active", "delayed", "rung", "unreported")
+_SETS: Final = ("waiting", "active", "delayed", "rung", "unreported", "unsaved", "deliveries")
 _EMPTY: Final = ("ref-open:", "project-waiting:")
 _DONE: Final = re.compile(
     r"done deployment=(\S+) .*?status=(ready|failed|errored|cancelled|superseded|skipped)\b"
 )
-_GIVEN_BACK: Final = re.compile(r"given back deployment=(\S+)")
+_GIVEN_BACK: Final = re.compile(r" info +given back deployment=(\S+)")
 
 
 async def gather(
@@ -50,10 +44,10 @@ async def gather(
     hashes = await _hashes(fleet, keys_)
     records = _below(hashes, "deployment:")
     aliases = _below(hashes, "alias:")
-    manifests, packs, texts = await _bucket(fleet, records)
+    held = await stored.read(fleet, records)
     spans = await _log_spans(fleet, records)
     done, given_back = _from_logs(fleet.directory)
-    leaks = {*watch.leaks, *await _leaks(fleet, keys_, hashes, texts)}
+    leaks = {*watch.leaks, *await _leaks(fleet, keys_, hashes, held.texts)}
     markers = {commit.sha: commit.marker for commit in world.commits.values()}
     markers |= _real_markers(fleet)
     return Evidence(
@@ -65,6 +59,9 @@ async def gather(
         asked=tuple(wishes.asked),
         records=records,
         deliveries=_below(hashes, "delivery:"),
+        projects=_below(hashes, "project:"),
+        unbounded=await _unbounded(fleet, keys_),
+        sorts={commit.sha: commit.sort for commit in world.commits.values()},
         indexes=await _indexes(fleet, keys_),
         refs=_below(hashes, "ref:"),
         heads=world.heads(),
@@ -72,8 +69,10 @@ async def gather(
         aliases=aliases,
         sightings=watch.sightings,
         aliases_seen={label: tuple(seen) for label, seen in watch.aliases.items()},
-        manifests=manifests,
-        packs=packs,
+        manifests=held.manifests,
+        packs=held.packs,
+        saved=held.saved,
+        pointed=held.pointed,
         pages=await _pages(fleet, watch.labels),
         told=tuple(
             Told(each.sha, each.context, each.state, each.description or "", each.target_url or "")
@@ -177,6 +176,26 @@ async def _keys(fleet: Fleet) -> AsyncIterator[str]:
         await redis.aclose()
 
 
+async def _unbounded(fleet: Fleet, keys_: Iterable[str]) -> tuple[str, ...]:
+    """The keys that have neither a TTL nor a place among the permanent ones; records aside."""
+    wanted = [
+        key
+        for key in keys_
+        if not key.removeprefix(BASE)
+        .removeprefix(f"{PREFIX}:")
+        .startswith((*keys.PERMANENT, "deployment:"))
+    ]
+    redis = cast(Any, fleet.direct_redis())
+    try:
+        pipe = redis.pipeline(transaction=False)
+        for key in wanted:
+            pipe.ttl(key)
+        lives = await pipe.execute() if wanted else ()
+    finally:
+        await redis.aclose()
+    return tuple(key for key, seconds in zip(wanted, lives, strict=True) if seconds == -1)
+
+
 async def _hashes(fleet: Fleet, keys_: Iterable[str]) -> dict[str, Hash]:
     """Every hash, by its key without the base."""
     redis = cast(Any, fleet.direct_redis())
@@ -222,53 +241,6 @@ async def _indexes(fleet: Fleet, keys_: Iterable[str]) -> dict[str, tuple[str, .
     finally:
         await redis.aclose()
     return found
-
-
-async def _bucket(
-    fleet: Fleet, records: Mapping[str, Hash]
-) -> tuple[dict[str, Manifest], dict[str, int], list[tuple[str, str]]]:
-    """The manifests of all ready records, the sizes of their packs, and the logs' texts."""
-    environ = fleet.s3.environ
-    bucket = Bucket(
-        environ["PUSHLANE_S3_BUCKET"],
-        prefix=f"{PREFIX}/",
-        endpoint_url=environ["PUSHLANE_S3_ENDPOINT_URL"],
-        credentials={
-            "aws_access_key_id": environ["AWS_ACCESS_KEY_ID"],
-            "aws_secret_access_key": environ["AWS_SECRET_ACCESS_KEY"],
-        },
-    )
-    gate = asyncio.Semaphore(12)
-
-    async def manifest(name: str) -> tuple[str, Manifest | None]:
-        async with gate:
-            try:
-                return name, release.decode(await bucket.get(name))
-            except Errored:
-                return name, None
-
-    async def size(name: str) -> tuple[str, int | None]:
-        async with gate:
-            return name, await bucket.size(name)
-
-    async def text(name: str) -> tuple[str, str]:
-        async with gate:
-            body = zstandard.decompress(await bucket.get(name))
-            return name, body.decode("utf-8", "replace")
-
-    try:
-        names = {record["release"] for record in records.values() if record.get("release")}
-        manifests = {
-            name: found
-            for name, found in await asyncio.gather(*map(manifest, sorted(names)))
-            if found is not None
-        }
-        wanted = {pack for found in manifests.values() for pack in found.packs}
-        sizes = await asyncio.gather(*map(size, sorted(wanted)))
-        texts = await asyncio.gather(*map(text, await bucket.list("logs/")))
-    finally:
-        await bucket.aclose()
-    return manifests, {name: found for name, found in sizes if found is not None}, list(texts)
 
 
 async def _log_spans(fleet: Fleet, records: Mapping[str, Hash]) -> list[LogSpan]:

@@ -1,4 +1,4 @@
-"""Sees each mutant fail: the quick part of the suite is done with the rule taken out."""
+"""Sees each mutant fail: the test of that rule is done with the rule taken out."""
 
 from __future__ import annotations
 
@@ -11,32 +11,43 @@ import secrets
 import sys
 import tempfile
 import time
-from collections.abc import Awaitable, Callable, Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
-from bot.core.ledger import Ledger, open_ledger
-from bot.embedded import start_valkey
+from redis.asyncio import Redis
+
+from bot.core.errors import Errored
+from bot.core.ledger import open_ledger
+from bot.embedded import start_seaweedfs, start_valkey
 from tests.chaos.failpoints import Failpoint, a_standing_house, survive
 from tests.chaos.ways import Way
-from tests.failing.mutants import MUTANT, MUTANTS, Mutant, applied
+from tests.conftest import S3
+from tests.failing.mutants import MUTANT, BrokenMutant, Mutant, applied
+from tests.failing.rules import MUTANTS
+from tests.keeping import a_bucket, kept
 
-_MODULES: Final = (
-    "tests.integration.test_ledger_records",
-    "tests.integration.test_ledger_claims",
-    "tests.integration.test_ledger_aliases",
-    "tests.integration.test_reporter_ledger",
-)
 _LONGEST_SECONDS: Final = 20.0
 
-Test = Callable[[Ledger], Awaitable[None]]
+Test = Callable[..., Awaitable[None]]
+
+
+@dataclass(frozen=True, slots=True)
+class Servers:
+    """What the tests need."""
+
+    redis_url: str
+    s3: S3
+    sound: set[str] = field(default_factory=set)
+    """Tests that were seen to pass without any mutant."""
 
 
 @dataclass(frozen=True, slots=True)
 class Killed:
-    """A mutant, and the first test that fails with it; empty when none does."""
+    """A mutant, and what its test said of it; nothing when the test saw nothing wrong."""
 
     mutant: str
     rule: str
@@ -45,16 +56,13 @@ class Killed:
     seconds: float
 
 
-def quick_tests() -> Iterator[tuple[str, Test]]:
-    """The tests of the ledger that need nothing else, by their names."""
-    for name in _MODULES:
-        module = importlib.import_module(name)
-        for attribute, found in vars(module).items():
-            if not attribute.startswith("test_"):
-                continue
-            for given in _parameters(found):
-                if {"ledger", *given} == set(inspect.signature(found).parameters):
-                    yield attribute, partial(found, **given)
+def tests_of(by: str) -> list[Test]:
+    """The test that is named `module::[Class::]test_…`, with each set of its parameters."""
+    module, *path = by.split("::")
+    found: Any = importlib.import_module(f"tests.integration.test_{module}")
+    for name in path:
+        found = getattr(found() if inspect.isclass(found) else found, name)
+    return [partial(found, **given) for given in _parameters(found)]
 
 
 def _parameters(test: Any) -> Iterator[dict[str, Any]]:
@@ -64,41 +72,62 @@ def _parameters(test: Any) -> Iterator[dict[str, Any]]:
         yield {mark.args[0]: value for mark, value in zip(marks, values, strict=True)}
 
 
-async def killed(mutant: Mutant, redis_url: str) -> Killed:
-    """Does the quick tests with the rule taken out, until one fails."""
+async def killed(mutant: Mutant, servers: Servers) -> Killed:
+    """Does the mutant's test with the rule taken out; without, it has to pass.
+
+    Raises `BrokenMutant` where the rule does not stand in the script, or the rest does not run.
+    """
     began = time.monotonic()
-    by = words = ""
-    if not mutant.verb:
+    if not mutant.by:
         by, words = await _killed_by_a_crash(mutant)
     else:
-        with applied(mutant):
-            for name, test in quick_tests():
-                if (words := await _failure(test, redis_url)) != "":
-                    by = name
-                    break
+        by, words = mutant.by.rpartition("::")[2], ""
+        for test in tests_of(mutant.by):
+            if mutant.by not in servers.sound:
+                assert (wrong := await failure(test, servers)) == "", f"{by}: {wrong}"
+            with applied(mutant):
+                words = words or await failure(test, servers)
+        servers.sound.add(mutant.by)
     return Killed(mutant.name, mutant.rule, by, words, round(time.monotonic() - began, 1))
 
 
-async def unkilled(redis_url: str) -> list[str]:
-    """The quick tests that fail as the protocol is: there is to be none."""
-    return [name for name, test in quick_tests() if await _failure(test, redis_url)]
-
-
-async def _failure(test: Test, redis_url: str) -> str:
+async def failure(test: Test, servers: Servers) -> str:
     """The first line of what is wrong; empty when the test passes."""
-    ledger = open_ledger(
-        redis_url, prefix=f"{secrets.token_hex(6)}:", lease_seconds=30, max_attempts=3
-    )
-    try:
-        async with asyncio.timeout(_LONGEST_SECONDS):
-            await test(ledger)
-    except BaseException as error:
-        if isinstance(error, KeyboardInterrupt | asyncio.CancelledError):
-            raise
-        return (str(error) or type(error).__name__).splitlines()[0][:100]
-    finally:
-        await ledger.aclose()
+    async with _fixtures(test, servers) as given:
+        try:
+            async with asyncio.timeout(_LONGEST_SECONDS):
+                await test(**given)
+        except BaseException as error:
+            if isinstance(error, KeyboardInterrupt | asyncio.CancelledError | BrokenMutant):
+                raise
+            if isinstance(error, Errored) and error.code == "redis_refused":
+                raise BrokenMutant(str(error)) from error
+            return (str(error) or type(error).__name__).splitlines()[0][:100]
     return ""
+
+
+@asynccontextmanager
+async def _fixtures(test: Test, servers: Servers) -> AsyncIterator[dict[str, Any]]:
+    """What pytest would give the test, each made new for it."""
+    prefix = secrets.token_hex(6)
+    url = servers.redis_url
+    async with AsyncExitStack() as stack:
+        given: dict[str, Any] = {}
+        wanted = set(inspect.signature(test).parameters)
+        if wanted & {"own", "bucket"}:
+            given["bucket"] = bucket = a_bucket(servers.s3, prefix)
+            stack.push_async_callback(bucket.aclose)
+        if "own" in wanted:
+            given["own"] = await stack.enter_async_context(kept(url, prefix, given["bucket"]))
+        if "ledger" in wanted:
+            given["ledger"] = open_ledger(
+                url, prefix=f"{prefix}:", lease_seconds=30, max_attempts=3
+            )
+            stack.push_async_callback(given["ledger"].aclose)
+        if "raw" in wanted:
+            given["raw"] = raw = Redis.from_url(url)
+            stack.push_async_callback(raw.aclose)
+        yield {name: value for name, value in given.items() if name in wanted}
 
 
 async def _killed_by_a_crash(mutant: Mutant) -> tuple[str, str]:
@@ -110,24 +139,37 @@ async def _killed_by_a_crash(mutant: Mutant) -> tuple[str, str]:
                 await survive(house, failpoint, seconds=12)
             except AssertionError as error:
                 return failpoint.name, str(error).splitlines()[0][:100]
-    return "", ""
+    return failpoint.name, ""
+
+
+@asynccontextmanager
+async def _servers() -> AsyncIterator[Servers]:
+    async with AsyncExitStack() as stack:
+        temporary = tempfile.TemporaryDirectory(prefix="pushlane-mutants-")
+        directory = Path(stack.enter_context(temporary))
+        redis = await start_valkey(directory / "valkey", password=secrets.token_hex(8), port=0)
+        stack.push_async_callback(redis.stop)
+        s3 = await start_seaweedfs(
+            directory / "seaweedfs",
+            access_key=secrets.token_hex(10),
+            secret_key=secrets.token_hex(16),
+            bucket="pushlane-mutants",
+        )
+        stack.push_async_callback(s3.stop)
+        yield Servers(redis.environ["PUSHLANE_REDIS_URL"], S3.of(s3.environ))
 
 
 async def table(*, as_json: bool) -> int:
-    """Prints one line for each mutant; 1 when one lives."""
+    """Prints one line for each mutant; 1 when one lives, or is none."""
     lives = 0
-    with tempfile.TemporaryDirectory(prefix="pushlane-mutants-") as directory:
-        redis = await start_valkey(Path(directory), password=secrets.token_hex(8), port=0)
-        try:
-            url = redis.environ["PUSHLANE_REDIS_URL"]
-            sound = await unkilled(url)
-            assert not sound, f"these fail without any mutant: {sound}"
-            for mutant in MUTANTS:
-                found = await killed(mutant, url)
-                lives += not found.by
-                _say(found, as_json=as_json)
-        finally:
-            await redis.stop()
+    async with _servers() as servers:
+        for mutant in MUTANTS:
+            try:
+                found = await killed(mutant, servers)
+            except (AssertionError, BrokenMutant) as error:
+                found = Killed(mutant.name, mutant.rule, f"NO MUTANT: {error}", "", 0.0)
+            lives += not found.words
+            _say(found, as_json=as_json)
     sys.stdout.write(f"{len(MUTANTS)} mutants, {lives} that no test fails\n")
     return 1 if lives else 0
 
@@ -137,6 +179,8 @@ def _say(found: Killed, *, as_json: bool) -> None:
     if as_json:
         sys.stdout.write(json.dumps(told) + "\n")
     else:
-        by = found.by.removeprefix("test_").replace("_", " ") or "LIVES: no test fails"
+        by = found.by.removeprefix("test_").replace("_", " ")
+        if not found.words:
+            by = f"LIVES, in spite of: {by}"
         sys.stdout.write(f"{found.mutant:24} {by}\n")
     sys.stdout.flush()

@@ -26,9 +26,11 @@ _AT_ONCE = 0.08
 _LATE: Final = ((0.70, 0.0, 0.0), (0.90, 0.2, 3.0), (1.01, 3.0, 8.0))
 """How late a delivery comes: up to this share, from and to so many seconds."""
 _REPEATED: Final = 0.30
+_UNTOLD: Final = 0.05
+"""The share of deliveries that never come, of branches that were told of before."""
 
 # Mean seconds between two of each.
-WORKER_KILL, REDIS_KILL, WORKER_FREEZE, BOT_KILL, BOT_FREEZE = 2.4, 22.0, 7.5, 28.0, 50.0
+WORKER_KILL, REDIS_KILL, WORKER_FREEZE, BOT_KILL, BOT_FREEZE = 1.8, 18.0, 4.0, 28.0, 50.0
 WORKER_TERM, BOT_TERM, REDIS_FAULT, S3_FAULT, GITHUB_FAULT = 30.0, 100.0, 11.0, 2.0, 1.6
 FRONT_FAULT, WISH, REAL_PUSH, POISON, UNFETCHABLE_PUSH = 15.0, 1.7, 5.0, 75.0, 70.0
 
@@ -53,6 +55,8 @@ class Push:
     late: float
     repeats: tuple[tuple[float, bool], ...] = ()
     """The delivery comes again so many seconds later, under the same GUID or another."""
+    untold: bool = False
+    """GitHub never delivers it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -184,6 +188,8 @@ def _event(
         (random.uniform(0.05, 9.0), random.random() < 0.5)
         for _ in range(random.choice((1, 1, 2)) if random.random() < _REPEATED else 0)
     )
+    # What a branch had before may be what a lagging server shows: the catch-up waits then.
+    fresh = ZERO not in (branch.head, after) and after not in branch.past
     push = Push(
         number=number,
         repository=branch.repository,
@@ -193,6 +199,7 @@ def _event(
         second=second,
         late=late,
         repeats=repeats,
+        untold=fresh and random.random() < _UNTOLD,
     )
     branch.pushes_of_second = branch.pushes_of_second + 1 if second == branch.second else 1
     branch.second, branch.head = second, after

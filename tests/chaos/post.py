@@ -35,10 +35,14 @@ class Post:
     pushing: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     def push(self, push: Push) -> None:
-        """The push happens now; its delivery comes when it may."""
-        self.world.point(push.repository, push.ref, push.after)
-        body = self._body(push)
+        """The push happens now; its delivery comes when it may, if at all."""
+        pushed_at = self.started_at + push.second
+        self.world.point(push.repository, push.ref, push.after, pushed_at=pushed_at)
         self.counts["deletions" if push.after == ZERO else "pushes"] += 1
+        if push.untold:
+            self.counts["untold"] += 1
+            return
+        body = self._body(push)
         self._begin(self._deliver(f"storm-{push.number}", body, push.late, push.repeats))
 
     async def real_push(self, pick: float) -> None:

@@ -32,15 +32,17 @@ from tests.chaos.plan import (
     sorts_of_poison,
 )
 from tests.chaos.post import Post, make_real
+from tests.chaos.room import make_room
 from tests.chaos.watch import BASE, Watch
 from tests.chaos.wishes import Wishes
 from tests.chaos.world import OWNER, UNFETCHABLE, Sort, World, sorts
+from tests.standin import ZERO
 
 PROJECTS: Final = 8
 POISONED: Final = f"{OWNER}/poison"
 SETTLE_MOST: Final = 150.0
 _AFTERMATH_SECONDS: Final = 40.0
-_EMPTY: Final = ("waiting", "active", "delayed", "unreported")
+_EMPTY: Final = ("waiting", "active", "delayed", "unreported", "unsaved")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,8 +111,8 @@ class Storm:
         """The seconds until everything is acknowledged, ended, told and cleared; or `most`."""
         began = time.monotonic()
         while time.monotonic() < began + most:
-            failed = await self.post.redeliver_failed()
-            if not failed and not self.post.under_way and not await self._left():
+            done = not await self.post.redeliver_failed() and not self.post.under_way
+            if done and not await self._left() and not await self._unseen():
                 return time.monotonic() - began
             await asyncio.sleep(0.2)
         return time.monotonic() - began
@@ -124,6 +126,21 @@ class Storm:
             return 1
         finally:
             await redis.aclose()
+
+    async def _unseen(self) -> int:
+        """How many branches have a head that the ledger does not know of."""
+        redis = cast(Any, self.fleet.direct_redis())
+        try:
+            pipe = redis.pipeline(transaction=False)
+            for repository, ref in self.world.pointed:
+                pipe.hget(f"{BASE}ref:{repository.partition('/')[2]}:{ref}", "commit")
+            known = await pipe.execute()
+        except (RedisError, OSError):
+            return 1
+        finally:
+            await redis.aclose()
+        wanted = ("" if sha == ZERO else sha for sha in self.world.pointed.values())
+        return sum((have or "") != sha for have, sha in zip(known, wanted, strict=True))
 
     async def mark_poison(self) -> None:
         """Tells the faults which deployments are poisoned, as they come."""
@@ -201,7 +218,8 @@ async def storm(
         beside = [
             asyncio.create_task(work)
             for work in (
-                watch.follow(), found.faults.poison(), found.mark_poison(), _tell(found, seconds)
+                watch.follow(), found.faults.poison(), found.mark_poison(), _tell(found, seconds),
+                make_room(fleet, found.faults.counts),
             )
         ]  # fmt: skip
         await found.blow(planned, seconds, keep_going=keep_going)

@@ -173,14 +173,14 @@ class BucketFails(Way):
             return str((await house.record(id_))["status"]) == "queued"
 
         await until(queued)
-        async with _bucket(house) as bucket:
+        async with bucket_of(house) as bucket:
             [self.source] = await bucket.list(f"sources/{house.github.repository(self.name).id}/")
             self.body = await bucket.get(self.source)
             await bucket.delete(self.source)
         house.process("worker").send_signal(signal.SIGCONT)
 
     async def mend(self) -> None:
-        async with _bucket(self.house) as bucket:
+        async with bucket_of(self.house) as bucket:
             await bucket.put(self.source, self.body, content_type="application/zstd")
 
 
@@ -328,7 +328,8 @@ class BotStarts(Way):
 
 
 @asynccontextmanager
-async def _bucket(house: FailingHouse) -> AsyncIterator[Bucket]:
+async def bucket_of(house: FailingHouse) -> AsyncIterator[Bucket]:
+    """The house's bucket."""
     environ = house.environ
     bucket = Bucket(
         environ["PUSHLANE_S3_BUCKET"],

@@ -85,6 +85,8 @@ class World:
         self.commits: dict[str, Commit] = {}
         """By sha."""
         self._directory = directory
+        self.pointed: dict[tuple[str, str], str] = {}
+        """What each branch names that was pointed somewhere, by repository and ref."""
         self._pools: dict[str, tuple[Commit, ...]] = {}
 
     def make(self, repository: str, sorts: Sequence[Sort]) -> tuple[Commit, ...]:
@@ -107,9 +109,12 @@ class World:
         """The repository's commits."""
         return self._pools[repository]
 
-    def point(self, repository: str, ref: str, sha: str) -> None:
+    def point(self, repository: str, ref: str, sha: str, *, pushed_at: int) -> None:
         """What a push does on GitHub: the branch names another commit, or (ZERO) is gone."""
-        path = self.github.repository(repository).bare / ref
+        there = self.github.repository(repository)
+        there.pushed_at = max(there.pushed_at, pushed_at)
+        self.pointed[repository, ref] = sha
+        path = there.bare / ref
         if sha == ZERO:
             path.unlink(missing_ok=True)
             return

@@ -11,13 +11,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal
 
+from bot.core import saved
 from bot.core.bucket import Bucket
 from bot.core.github import GitHub
+from bot.core.github.hooks import Hooks
 from bot.core.ledger.aliases import Aliases
 from bot.core.ledger.claims import Claims
+from bot.core.ledger.collection import Collection
 from bot.core.ledger.logs import BuildLogs
 from bot.core.ledger.records import Records
 from bot.core.ledger.reports import Reports
+from bot.core.ledger.restores import Restores
+from bot.core.ledger.rounds import Rounds
+from bot.core.ledger.saves import Saves
 
 Module = Literal["bot", "worker"]
 ORDERS: Final = "FAILING_ORDERS"
@@ -48,6 +54,26 @@ def _leased(_: tuple[Any, ...], answer: Any) -> bool:
 
 def _is_manifest(arguments: tuple[Any, ...], _: Any) -> bool:
     return str(arguments[1]).startswith("releases/")
+
+
+def _saved_thing(arguments: tuple[Any, ...], _: Any) -> bool:
+    return saved.of_name(str(arguments[1])) is not None
+
+
+def _found_some(_: tuple[Any, ...], answer: Any) -> bool:
+    return bool(answer[0])
+
+
+def _got_some(_: tuple[Any, ...], answer: Any) -> bool:
+    return bool(answer)
+
+
+def _named_some(arguments: tuple[Any, ...], _: Any) -> bool:
+    return bool(arguments[2])
+
+
+def _gave_up(_: tuple[Any, ...], answer: Any) -> bool:
+    return str(answer) == "condemned"
 
 
 def _put_back(_: tuple[Any, ...], answer: Any) -> bool:
@@ -86,6 +112,7 @@ def of(module: Module) -> Iterator[Wrapped]:
         yield Wrapped("told", Reports, "told")
         yield Wrapped("told_so_far", Reports, "told_so_far")
         yield Wrapped("later", Reports, "later")
+        yield from _of_keeping()
         return
     import worker.build
     import worker.loop
@@ -98,6 +125,25 @@ def of(module: Module) -> Iterator[Wrapped]:
     yield Wrapped("upload", Publisher, "_upload")
     yield Wrapped("manifest", Bucket, "put", _is_manifest)
     yield Wrapped("publish", Publisher, "publish")
+
+
+def _of_keeping() -> Iterator[Wrapped]:
+    """The steps of saving, restoring, collecting and catching up."""
+    from bot.source import Sources
+
+    yield Wrapped("lease_saves", Saves, "lease", _found_some)
+    yield Wrapped("put_saved", Bucket, "put", _saved_thing)
+    yield Wrapped("saved", Saves, "note")
+    yield Wrapped("restore_begin", Restores, "begin")
+    yield Wrapped("merge", Restores, "merge", _got_some)
+    yield Wrapped("restore_end", Restores, "end")
+    yield Wrapped("condemn_release", Collection, "condemn_release", _gave_up)
+    yield Wrapped("condemn", Collection, "condemn", _named_some)
+    yield Wrapped("delete", Bucket, "delete")
+    yield Wrapped("collected", Collection, "ended")
+    yield Wrapped("heads", Sources, "heads")
+    yield Wrapped("look", Rounds, "look")
+    yield Wrapped("redeliver", Hooks, "redeliver")
 
 
 def names(module: Module) -> list[str]:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import pytest
+
 from bot.core import keys
-from bot.core.deployment import Status, branch_label, deployment_label
-from bot.core.ledger import Ledger, Trace
-from tests.builders import a_push, a_removal, built
-from tests.ledgers import redis_of
+from bot.core.deployment import Stage, Status, branch_label, deployment_label
+from bot.core.errors import Errored, Rejected
+from bot.core.ledger import Ending, Ledger, Trace
+from tests.builders import a_push, a_removal, built, claimed, queued
+from tests.ledgers import alias_of, redis_of
 
 LEASE = "the-lease"
 
@@ -164,3 +167,45 @@ async def test_condemned_keeps_its_first_time_and_is_due_in_its_order(ledger: Le
     many = [f"packs/7/{n}" for n in range(1201)]
     await collection.condemn(LEASE, many, delay_ms=0)
     assert len(await collection.condemned(many)) == 1201
+
+
+async def test_no_release_goes_live_that_names_what_is_condemned(ledger: Ledger) -> None:
+    await taken(ledger)
+    held = await queued(ledger, await ledger.records.record(a_push("A")))
+    held = await claimed(ledger, held.id, Stage.BUILD)
+    held = await ledger.claims.advance(held, Status.PUBLISHING)
+    await ledger.collection.condemn(LEASE, ["packs/7/old.pack"], delay_ms=3_600_000)
+    release = f"releases/7/{held.id}-{held.claim}.json"
+    named = Ending(
+        status=Status.READY, release=release, packs=("packs/7/new.pack", "packs/7/old.pack")
+    )
+    with pytest.raises(Errored) as caught:
+        await ledger.claims.finish(held, named)
+    assert caught.value.code == "pack_condemned"
+    assert await alias_of(ledger, "site") == "none"
+    anew = Ending(status=Status.READY, release=release, packs=("packs/7/new.pack",))
+    assert (await ledger.claims.finish(held, anew)).status is Status.READY
+    assert await alias_of(ledger, "site") == held.id
+
+
+async def test_nobody_can_bring_back_what_is_given_up(ledger: Ledger) -> None:
+    await taken(ledger)
+    first = await built(ledger, await ledger.records.record(a_push("A")))
+    second = await built(ledger, await ledger.records.record(a_push("B", before="A")))
+    assert await given_up(ledger, first.id) == "condemned"
+    with pytest.raises(Rejected) as caught:
+        await ledger.aliases.promote(first.id)
+    assert caught.value.code == "release_gone"
+    with pytest.raises(Rejected) as caught:
+        await ledger.aliases.rollback("site", to=first.id)
+    assert caught.value.code == "release_gone"
+    assert await alias_of(ledger, "site") == second.id
+
+
+async def test_who_has_lost_its_lease_condemns_nothing(ledger: Ledger) -> None:
+    await taken(ledger)
+    await redis_of(ledger).set(key(ledger, "collector"), "the-next-one")
+    with pytest.raises(Errored) as caught:
+        await ledger.collection.condemn(LEASE, ["packs/7/x.pack"], delay_ms=0)
+    assert caught.value.code == "collector_lost"
+    assert await ledger.collection.condemned(["packs/7/x.pack"]) == {}

@@ -364,5 +364,13 @@ class TestAsked:
         assert move.deployment == first.id
 
 
+async def test_what_is_older_than_what_is_here_is_not_merged(ledger: Ledger) -> None:
+    await built(ledger, await ledger.records.record(a_push("A")))
+    older, _ = await ledger.saves.lease(seconds=30, limit=100)
+    second = await built(ledger, await ledger.records.record(a_push("B", before="A")))
+    assert await ledger.restores.merge(older) == {"known": len(older)}
+    assert await alias_of(ledger, "site") == second.id
+
+
 def _fields(record: Deployment) -> dict[str, object]:
     return asdict(record)

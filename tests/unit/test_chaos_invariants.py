@@ -47,6 +47,7 @@ def record(id_: str, sha: str, seq: int, status: str = "ready", **more: str) -> 
         "before": ZERO, "commit": sha, "pushed_at": "100", "seq": str(seq), "trigger": "push",
         "production": "1", "fetch_attempts": "1", "build_attempts": "1", "claims": f"f{seq},b{seq}",
         "ended_claim": f"b{seq}", "received_at": "1000", "ended_at": str(2000 + seq),
+        "version": "4",
     }  # fmt: skip
     if status == "ready":
         found["release"] = f"releases/{id_}"
@@ -111,11 +112,18 @@ def a_quiet_day() -> Evidence:
             OFF: record(OFF, A, 3, "cancelled", ref=TOPIC, production="0", pushed_at="300"),
         },
         deliveries={"g1": noted(ONE), "g2": noted(TWO), "g3": noted(OFF)},
-        indexes={"waiting": (), "active": (), "unreported": (), "dead": (), "ref-open:site:x": ()},
+        indexes={"waiting": (), "active": (), "unreported": (), "dead": (), "ref-open:site:x": (),
+                 "deliveries": ("g1", "g2", "g3")},
         refs={f"site:{MAIN}": {"commit": B}},
         heads={("acme/site", MAIN): B, ("acme/site", TOPIC): A},
         markers=WORDS,
+        projects={"site": {"version": "7"}},
+        saved={
+            "project:site": 7, "alias:site": 2, f"alias:{BRANCH}": 2,
+            f"deployment:{ONE}": 4, f"deployment:{TWO}": 4, f"deployment:{OFF}": 4,
+        },
         aliases={"site": alias(TWO, 2), BRANCH: alias(TWO, 2)},
+        pointed={"site": alias(TWO, 2), BRANCH: alias(TWO, 2)},
         sightings={ONE: Sighting("ready", [("ready", "2001", "b1")], (1, 1))},
         aliases_seen={
             "site": (AliasSeen(11, 9, 1, 1, ONE, False), AliasSeen(21, 20, 2, 2, TWO, False))
@@ -208,7 +216,8 @@ def poisoned(status: str, **changes: str) -> Callable[[Evidence], Evidence]:
         more("sent", sent("gp", "p", id_)),
         put("deliveries", gp=noted(id_)),
         with_record(id_, **{**made, **changes}),
-        put("indexes", dead=(id_,)),
+        put("indexes", dead=(id_,), deliveries=("g1", "g2", "g3", "gp")),
+        put("saved", **{f"deployment:{id_}": 4}),
         more("told", told(P, "error", id_)),
     )
 
@@ -263,6 +272,7 @@ CASES: list[tuple[str, str, Change]] = [
     ("I2", "unreported is not empty", put("indexes", unreported=(f"site:{A}",))),
     ("I2", "ref-open:x is not empty", put("indexes", **{"ref-open:x": (ONE,)})),
     ("I2", "stage of site:x is held", put("refs", **{"site:x": {"build": ONE}})),
+    ("I2", "lasts for ever", more("unbounded", "storm:{build-queue}:log:x")),
     ("I3", "ended twice", on_record(ends=TWO_ENDS)),
     ("I3", "and went on", on_record(ends=TWO_ENDS[:1], left_end=["queued"])),
     ("I3", "attempts fell", on_record(falls=[(50.0, "2 → 1")])),
@@ -317,6 +327,10 @@ CASES: list[tuple[str, str, Change]] = [
     ("I14", "counted all the same", put("given_back_in_logs", **{ONE: 1})),
     ("I14", "ended badly", more("ended", Ended("bot-0.1", "term", -15, 1.0))),
     ("I15", "to be seen", more("leaks", "api token in worker-0.1.log")),
+    ("S14", "deployment is not saved", gone("saved", f"deployment:{ONE}")),
+    ("S14", "project is not saved", put("saved", **{"project:site": 8})),
+    ("S14", "alias is not saved", put("saved", **{"alias:site": 1})),
+    ("S14", "saved as it is not", put("pointed", site=alias(ONE, 2))),
 ]
 
 
@@ -341,6 +355,8 @@ def test_what_excuses_is_no_violation() -> None:
         more("asked", Asked("cancel", OFF, 32, 33, 202, {"deployment": {"id": OFF, "v": 2}}, 0)),
         seen(AliasSeen(11, 9, 5, 2, TWO, False), AliasSeen(21, 20, 6, 1, ONE, True)),
         put("aliases", site=alias(ONE, 6, deployment_seq="1", pinned="1")),
+        put("pointed", site=alias(ONE, 6, deployment_seq="1", pinned="1")),
+        put("saved", **{"alias:site": 6}),
         put("pages", site=Page(200, WORDS[A])),
         more("probes", Probe(13, "bot-0.1", "site", 503, "", True, True)),
         put("sightings", **{TWO: Sighting("ready", falls=[(21.0, "2 → 1")])}),

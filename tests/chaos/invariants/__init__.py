@@ -1,4 +1,4 @@
-"""The invariants I1 to I15 of the queue protocol, each a function of the evidence."""
+"""The invariants I1 to I15 of the queue protocol, and its rule 14, each a function of evidence."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Final
 
 from tests.chaos.evidence import Evidence, Violation
-from tests.chaos.invariants import outside, records, sites
+from tests.chaos.invariants import kept, outside, records, sites
 
 Check = Callable[[Evidence], Iterator[Violation]]
 
@@ -26,6 +26,7 @@ CHECKS: Final[Mapping[str, Check]] = {
     "I13": outside.github_is_told_in_order_in_time_and_to_the_end,
     "I14": outside.ending_on_request_costs_no_attempt,
     "I15": outside.no_secret_is_seen,
+    "S14": kept.what_ended_and_what_moved_is_saved,
 }
 
 

@@ -14,7 +14,9 @@ ENDS = frozenset(status.value for status in ENDED)
 SETTLE_SECONDS = 60.0
 GIVE_BACK_SECONDS = 15.0
 """So long after its SIGTERM a process may still give back: its grace, and Redis away."""
-_INDEXES = ("waiting", "active", "delayed", "rung", "unreported", "high", "fetch", "build-queue")
+_INDEXES = (
+    "waiting", "active", "delayed", "rung", "unreported", "unsaved", "high", "fetch", "build-queue",
+)  # fmt: skip
 
 
 def attempts_of(record: Hash) -> tuple[int, int]:
@@ -26,6 +28,7 @@ def each_acknowledged_delivery_has_one_record(evidence: Evidence) -> Iterator[Vi
     """I1: a delivery answered 2xx has exactly one record."""
     events = {event.body: event for event in evidence.events}
     taken = {sent.body for sent in evidence.sent if sent.taken}
+    listed = set(evidence.indexes.get("deliveries", ()))
     for event in evidence.events:
         if event.body not in taken:
             yield Violation("I1", "a push was never acknowledged", (), f"{event}")
@@ -33,7 +36,7 @@ def each_acknowledged_delivery_has_one_record(evidence: Evidence) -> Iterator[Vi
         if not sent.taken or sent.body not in events:
             continue
         noted = evidence.deliveries.get(sent.guid)
-        if noted is None:
+        if noted is None or sent.guid not in listed:
             yield Violation("I1", "lost: acknowledged, and nothing is noted", (sent.guid,))
             continue
         event = events[sent.body]
@@ -83,6 +86,8 @@ def every_record_ends_and_every_index_is_empty(evidence: Evidence) -> Iterator[V
     for name, members in evidence.indexes.items():
         if members and (name in _INDEXES or ":" in name):
             yield Violation("I2", f"{name} is not empty", members[:20], f"{len(members)}")
+    for name in evidence.unbounded:
+        yield Violation("I2", "a key that lasts for ever and is not to", (name,))
     for name, ref in evidence.refs.items():
         for stage in ("fetch", "build"):
             if ref.get(stage):
@@ -151,6 +156,9 @@ def _mistaken(evidence: Evidence) -> Iterator[Violation]:
     for events in by_ref.values():
         for place, event in enumerate(events):
             if event.body not in first_taken or event.after in (ZERO, event.before):
+                continue
+            if event.before not in (ZERO, *(each.after for each in events[:place])):
+                # It takes back a push that nobody was told of.
                 continue
             taken, sent = first_taken[event.body], first_sent[event.body]
             before = [first_taken.get(each.body) for each in events[:place]]

@@ -65,7 +65,8 @@ def aliases_name_whole_releases_of_accepted_claims(evidence: Evidence) -> Iterat
 def every_release_is_whole(evidence: Evidence) -> Iterator[Violation]:
     """I12: S3's errors are retried, and leave no half site."""
     for id_, record in evidence.records.items():
-        if record["status"] == "ready" and (holes := _holes(evidence, record)):
+        kept = record.get("condemned_at", "0") == "0"
+        if record["status"] == "ready" and kept and (holes := _holes(evidence, record)):
             yield Violation("I12", "half a site ended as ready", (id_,), holes)
 
 
@@ -157,7 +158,7 @@ def _not_live(evidence: Evidence) -> Iterator[Violation]:
             key = (record["repository"], record["ref"], record.get("commit", ""))
             by_head[key] = max(by_head.get(key, (-1, "")), (int(record["seq"]), id_))
     cancelled = {asked.target for asked in evidence.asked if asked.what == "cancel"}
-    sorts = {event.after: event.sort for event in evidence.events}
+    sorts = {event.after: event.sort for event in evidence.events} | dict(evidence.sorts)
     for (repository, ref), sha in evidence.heads.items():
         found = by_head.get((repository, ref, sha))
         if found is None:
