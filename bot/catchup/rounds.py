@@ -11,6 +11,7 @@ from typing import Final
 
 from bot.catchup.heads import GRACE_SECONDS
 from bot.catchup.look import Looker
+from bot.catchup.outages import Outages
 from bot.catchup.redelivery import Redelivery
 from bot.core.deployment import new_claim
 from bot.core.errors import Errored, PushlaneError
@@ -92,6 +93,7 @@ class CatchUp:
             grace_seconds=grace_seconds,
         )
         self._redelivery = Redelivery(ledger=ledger, github=github, hook_url=hook_url)
+        self._outages = Outages(ledger)
         self._listener: Listener | None = None
         self._wished_at = self._begun_at = time.monotonic()
         self._rests: dict[str, _Rest] = {}
@@ -159,8 +161,18 @@ class CatchUp:
             # The App's list is one request; those of repositories are two for each.
             closely = projects if wished else round_.found
             asked = await self._redelivery.ask(projects, closely=closely, go_on=round_.goes_on)
-            if round_.found or asked:
-                log.info("caught up", extra={"projects": len(round_.found), "redelivered": asked})
+            again = await self._outages.take_up(
+                {project.slug for project in projects} - self._rests.keys()
+            )
+            if round_.found or asked or again:
+                log.info(
+                    "caught up",
+                    extra={
+                        "projects": len(round_.found),
+                        "redelivered": asked,
+                        "deployed_anew": again,
+                    },
+                )
         return min((self._every, *round_.again_seconds))
 
     async def _lane(self, round_: _Round) -> None:

@@ -9,8 +9,12 @@ from typing import Any, Self, cast
 import msgspec
 
 from bot.core import keys
+from bot.core.deployment import Deployment
 from bot.core.ledger.connection import Connection
+from bot.core.ledger.view import from_fields
 
+_DEAD_MOST = 500
+"""Dead letters that one round looks at, the newest first."""
 NO_COMMIT = "0" * 40
 """What a deleted branch names."""
 
@@ -103,6 +107,32 @@ class Rounds:
     async def delivered(self, guids: Collection[str]) -> frozenset[str]:
         """Those of the deliveries that have reached us in the last 30 days."""
         return await self._there({guid: f"delivery:{guid}" for guid in guids})
+
+    async def given_up(self, codes: Collection[str], *, since_seconds: float) -> list[Deployment]:
+        """Dead letters of these codes that are their refs' newest still, and ended since then."""
+        prefix = self._connection.prefix
+        dead = self._redis.lrange(keys.named(prefix, "dead"), 0, _DEAD_MOST - 1)
+        ids = await self._connection.guard(cast(Awaitable[list[str]], dead))
+        if not ids:
+            return []
+        async with self._redis.pipeline(transaction=False) as pipe:
+            pipe.time()
+            for id_ in ids:
+                pipe.hgetall(keys.deployment(prefix, id_))
+            (seconds, _), *rows = await self._connection.guard(
+                cast(Awaitable[list[Any]], pipe.execute())
+            )
+        since = (seconds - since_seconds) * 1000
+        found = [
+            each
+            for each in map(from_fields, filter(None, rows))
+            if each.error_code in codes and each.ended_at >= since
+        ]
+        async with self._redis.pipeline(transaction=False) as pipe:
+            for each in found:
+                pipe.hget(keys.named(prefix, f"ref:{each.project}:{each.ref}"), "deployment")
+            newest = await self._connection.guard(cast(Awaitable[list[str]], pipe.execute()))
+        return [each for each, id_ in zip(found, newest, strict=True) if each.id == id_]
 
     async def _there(self, names: Mapping[str, str]) -> frozenset[str]:
         async with self._redis.pipeline(transaction=False) as pipe:

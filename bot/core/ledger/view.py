@@ -92,10 +92,11 @@ class QueueView(msgspec.Struct, frozen=True, kw_only=True):
 def to_deployment(flat: Sequence[str]) -> Deployment:
     """A record from what HGETALL answers inside a script: name, value, name, value …"""
     fields: dict[str, Any] = dict(zip(flat[::2], flat[1::2], strict=True))
-    return _deployment(fields)
+    return from_fields(fields)
 
 
-def _deployment(fields: dict[str, Any]) -> Deployment:
+def from_fields(fields: dict[str, Any]) -> Deployment:
+    """A record from what HGETALL answers a client."""
     claims = tuple(filter(None, str(fields.pop("claims", "")).split(",")))
     return msgspec.convert({**fields, "claims": claims}, Deployment, strict=False)
 
@@ -120,7 +121,7 @@ class View:
         found = await self._connection.guard(
             self._redis.hgetall(keys.deployment(self._connection.prefix, id_))
         )
-        return _deployment(found) if found else None
+        return from_fields(found) if found else None
 
     async def deployments(
         self,
@@ -138,7 +139,7 @@ class View:
         """
 
         def read(_: str, fields: dict[str, str]) -> Deployment | None:
-            record = _deployment(fields)
+            record = from_fields(fields)
             wrong_branch = branch and record.branch != branch
             return None if wrong_branch or (status and record.status != status) else record
 
