@@ -99,6 +99,8 @@ class Reporter:
         self._slots = asyncio.Semaphore(AT_ONCE)
         self._posts: set[asyncio.Task[None]] = set()
         self._said: dict[tuple[str, str], float] = {}
+        self._is_away = False
+        """Whether GitHub has failed, for no fault of a request's."""
 
     async def follow(self) -> None:
         """Reports until it is cancelled, also while Redis or GitHub come and go.
@@ -199,6 +201,7 @@ class Reporter:
             self._say(report.repository, error)
             return _Told(status.words)
         except Errored as error:
+            self._is_away = True
             log.info(
                 "a status is posted later",
                 extra={"repository": report.repository, "error": error.message},
@@ -217,6 +220,10 @@ class Reporter:
         match outcome:
             case _Told(words):
                 await self._reports.told(report, words)
+                if report.failures and self._is_away:
+                    # It is back: what waits longer and longer since it went need not.
+                    self._is_away = False
+                    await self._reports.hasten()
             case _Later(seconds, everyone):
                 await self._reports.later(report, seconds=seconds, everyone=everyone)
             case _PassedOver():
@@ -254,14 +261,19 @@ class Reporter:
 
 def _may_go_untold(report: Report) -> bool:
     """Whether this is a step on the way, and many statuses were posted already."""
-    short = report.posts_of_minute >= _MINUTE_SHORT or report.posts_of_hour >= _HOUR_SHORT
     begun = report.told_of == report.deployment.id and report.told != ""
-    return short and begun and report.deployment.status not in ENDED
+    return _is_short(report) and begun and report.deployment.status not in ENDED
 
 
 def _was_too_quick(report: Report) -> bool:
     """Whether it ended before GitHub saw it begin; whoever waits for it is to see both."""
-    return report.deployment.status in _BUILT and report.told_of != report.deployment.id
+    new = report.told_of != report.deployment.id
+    return report.deployment.status in _BUILT and new and not _is_short(report)
+
+
+def _is_short(report: Report) -> bool:
+    """Whether so many statuses were posted lately that only what matters most is."""
+    return report.posts_of_minute >= _MINUTE_SHORT or report.posts_of_hour >= _HOUR_SHORT
 
 
 def _backoff(report: Report, first: float, longest: float) -> float:

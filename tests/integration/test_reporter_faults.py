@@ -7,11 +7,12 @@ import logging
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 import pytest
 
+from bot.core import keys
 from bot.core.deployment import Push, State
 from bot.core.ledger import Ledger, Report, open_ledger
 from bot.embedded import start_valkey
@@ -107,6 +108,41 @@ async def test_an_end_does_not_wait_for_the_pause_after_a_failure(desk: Desk) ->
         await desk.all_told()
         assert time.monotonic() - begun < 2
     assert desk.states(push.after) == ["pending", "success"]
+
+
+async def test_the_first_that_github_takes_again_ends_the_pauses_of_all(desk: Desk) -> None:
+    pushes = [desk.pushed() for _ in range(3)]
+    fault = desk.standin.faults.add("POST", "/statuses/", 500, times=None)
+    for push in pushes:
+        await built(desk.ledger, await desk.ledger.records.record(push))
+    async with reporting(desk):
+        await until(lambda: fault.hits >= 6)
+
+        async def all_noted() -> bool:
+            return min((await desk.due()).values()) > 0
+
+        await until(all_noted)
+        # As after an outage of minutes: all but one wait for long.
+        redis = cast(Any, desk.ledger.connection.redis)
+        name = keys.named(desk.ledger.connection.prefix, "unreported")
+        first, *others = await redis.zrange(name, 0, -1)
+        later = {each: (time.time() + 300) * 1000 for each in others}
+        await redis.zadd(name, {first: time.time() * 1000 + 500, **later})
+        desk.standin.faults.clear()
+        await desk.all_told()
+    for push in pushes:
+        assert desk.states(push.after)[-1] == "success"
+        assert never_back(desk.states(push.after))
+
+
+async def test_what_ended_while_many_were_told_is_told_by_its_end_alone(desk: Desk) -> None:
+    name = keys.named(desk.ledger.connection.prefix, "posts-minute")
+    await cast(Any, desk.ledger.connection.redis).set(name, "40", ex=60)
+    push = desk.pushed()
+    await built(desk.ledger, await desk.ledger.records.record(push))
+    async with reporting(desk):
+        await desk.all_told()
+    assert desk.states(push.after) == ["success"]
 
 
 @pytest.mark.parametrize("how", ["retry-after", "reset", "too many requests"])
