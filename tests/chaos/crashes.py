@@ -135,6 +135,8 @@ def a_failing_house(
         github=github,
         PUSHLANE_LEASE_SECONDS=str(LEASE_SECONDS),
         PUSHLANE_STOP_GRACE_SECONDS="0",
+        # It may see to webhooks, too.
+        PUSHLANE_GITHUB_TOKEN=github.access.allow(scopes=["repo", "admin:repo_hook"]),
         **{ORDERS: str(orders), QUICK: "1", **settings},
     )
     return FailingHouse(**{each.name: getattr(made, each.name) for each in fields(made)})

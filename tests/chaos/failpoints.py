@@ -84,6 +84,7 @@ FAILPOINTS: Final = (
     Failpoint("bot", "before delete", keeping.CollectWhatIsDue),
     Failpoint("bot", "after delete", keeping.CollectWhatIsDue),
     Failpoint("bot", "before collected", keeping.CollectWhatIsDue),
+    Failpoint("bot", "after collected", keeping.CollectWhatIsDue),
     Failpoint("bot", "after heads", keeping.Untold),
     Failpoint("bot", "before record", keeping.Untold),
     Failpoint("bot", "after record", keeping.Untold),

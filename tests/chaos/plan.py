@@ -30,9 +30,9 @@ _UNTOLD: Final = 0.05
 """The share of deliveries that never come, of branches that were told of before."""
 
 # Mean seconds between two of each.
-WORKER_KILL, REDIS_KILL, WORKER_FREEZE, BOT_KILL, BOT_FREEZE = 1.8, 18.0, 4.0, 28.0, 50.0
-WORKER_TERM, BOT_TERM, REDIS_FAULT, S3_FAULT, GITHUB_FAULT = 30.0, 100.0, 11.0, 2.0, 1.6
-FRONT_FAULT, WISH, REAL_PUSH, POISON, UNFETCHABLE_PUSH = 15.0, 1.7, 5.0, 75.0, 70.0
+WORKER_KILL, REDIS_KILL, WORKER_FREEZE, BOT_KILL, BOT_FREEZE = 2.1, 22.0, 5.5, 30.0, 50.0
+WORKER_TERM, BOT_TERM, REDIS_FAULT, S3_FAULT, GITHUB_FAULT = 30.0, 100.0, 11.0, 2.2, 1.6
+FRONT_FAULT, WISH, REAL_PUSH, POISON, UNFETCHABLE_PUSH = 15.0, 1.7, 6.0, 100.0, 90.0
 
 QUIET: Final = 12.0
 """No bot and no Redis is killed or cut off in the last so many seconds: a report whose reporter is

@@ -4,21 +4,27 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from typing import Final
+from typing import Any, Final, cast
 
-from bot.collector import Collector, Retention
+from bot.collector import Collector, Retention, rounds
 from bot.core.errors import PushlaneError
-from bot.core.ledger import open_ledger
+from bot.core.ledger import collection, open_ledger
 from tests.chaos.fleet import PREFIX, Fleet
 from tests.chaos.stored import bucket_of
 
 _EVERY_SECONDS: Final = 6.0
+_LEASE_SECONDS: Final = 5.0
 _DELAY_SECONDS: Final = 12.0
 """Longer than the storm's longest build; a claim that lasts longer is waited for."""
 
 
 async def make_room(fleet: Fleet, counts: Counter[str]) -> None:
-    """Rounds of the collector until it is cancelled, over a Redis that comes and goes."""
+    """Rounds of the collector until it is cancelled, over a Redis that comes and goes.
+
+    A round that Redis has ended is followed by the next one soon: its lease is short.
+    """
+    cast(Any, collection).LEASE_SECONDS = _LEASE_SECONDS
+    cast(Any, rounds)._EXTEND_SECONDS = _LEASE_SECONDS / 5
     ledger = open_ledger(
         fleet.redis.environ["PUSHLANE_REDIS_URL"], prefix=f"{PREFIX}:", least_epoch=1
     )

@@ -58,7 +58,7 @@ class Soaked:
     left: dict[str, int] = field(default_factory=dict)
     """Of the indexes that are to be empty at rest."""
     scratch: dict[str, int] = field(default_factory=dict)
-    """Files in each process's directory for what goes on, at rest."""
+    """Files for what is under way, in each process's directory: at the start, then those more."""
 
     def figures(self) -> dict[str, Any]:
         """For people and as JSON."""
@@ -75,7 +75,7 @@ class Soaked:
                 "children_at_rest": looks[-1].children,
                 "zombies": max(each.zombies for each in looks),
             }
-        return found | {"indexes_at_rest": self.left, "scratch_at_rest": self.scratch}
+        return found | {"indexes_at_rest": self.left, "files_left": self.scratch}
 
     def wrong(self) -> list[str]:
         """What is not flat, or is left over."""
@@ -104,7 +104,7 @@ async def soak(seconds: float) -> Soaked:
         try:
             fleet.start()
             await fleet.until_up()
-            found = Soaked(seconds)
+            found = Soaked(seconds, scratch=_scratch(fleet))
             looking = asyncio.create_task(_look(fleet, found))
             try:
                 await _push(fleet, found)
@@ -154,10 +154,17 @@ async def _rest(fleet: Fleet, found: Soaked) -> None:
     finally:
         await redis.aclose()
     await asyncio.sleep(_LOOK_SECONDS)
-    for slot in fleet.slots:
-        for path in (fleet.directory / slot.name).glob("*"):
-            if path.name in ("scratch", "spool", "builds", "tmp"):
-                found.scratch[f"{slot.name} {path.name}"] = sum(1 for _ in path.rglob("*"))
+    found.scratch = {name: n - found.scratch.get(name, 0) for name, n in _scratch(fleet).items()}
+
+
+def _scratch(fleet: Fleet) -> dict[str, int]:
+    """How many files there are for what is under way."""
+    return {
+        f"{slot.name} {path.name}": sum(1 for _ in path.rglob("*"))
+        for slot in fleet.slots
+        for path in (fleet.directory / slot.name).glob("*")
+        if path.name in ("scratch", "spool", "builds", "tmp")
+    }
 
 
 async def _look(fleet: Fleet, found: Soaked) -> None:

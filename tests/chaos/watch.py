@@ -127,11 +127,11 @@ class Watch:
 
     async def _hear(self) -> None:
         redis = cast(Any, self.fleet.direct_redis())
-        while True:
+        while _goes_on():
             try:
                 async with redis.pubsub() as hearing:
                     await hearing.subscribe(f"{PREFIX}:{keys.CHANGED}")
-                    while True:
+                    while _goes_on():
                         message = await hearing.get_message(timeout=1)
                         if message and message["type"] == "message":
                             kind, _, name = message["data"].partition(":")
@@ -143,7 +143,7 @@ class Watch:
     async def _look(self) -> None:
         redis = cast(Any, self.fleet.direct_redis())
         beat = 0
-        while True:
+        while _goes_on():
             await asyncio.sleep(0.25)
             changed, self._changed = self._changed, set()
             try:
@@ -271,6 +271,16 @@ class Watch:
     async def _watch_clock(self) -> None:
         async for late in beats():
             self.lags.append((time.time(), late))
+
+
+def _goes_on() -> bool:
+    """Whether nobody has cancelled this task.
+
+    redis-py sends by asyncio.wait_for, which before Python 3.12 loses a cancellation at times:
+    https://github.com/python/cpython/issues/86296
+    """
+    task = asyncio.current_task()
+    return task is None or not task.cancelling()
 
 
 async def _building(redis: Any, later_than: float) -> tuple[set[str], set[str]]:

@@ -120,11 +120,13 @@ class Untold(Way):
 
 
 class Missed(Untold):
-    """The bot is down when it is told: GitHub is asked to deliver once more."""
+    """Nobody answers when GitHub tells of it: it is asked to deliver once more."""
 
     async def go(self) -> None:
-        house = self.house
-        house.process("bot").kill()
-        house.process("bot").wait()
-        await self.push()
-        house.start_bot()
+        hook = self.house.github.hook
+        url, hook.url = hook.url, "http://127.0.0.1:1/webhooks/github"
+        try:
+            await self.push()
+        finally:
+            hook.url = url
+        await self.restart()

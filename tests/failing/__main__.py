@@ -42,6 +42,7 @@ def _hurry(module: Module) -> None:
     _set("bot.core.ledger.restores", "LEASE_SECONDS", 3.0)
     _set("bot.catchup.rounds", "LEASE_SECONDS", 3.0)
     _set("bot.core.ledger.collection", "LEASE_SECONDS", 3.0)
+    _set("bot.collector.rounds", "_EXTEND_SECONDS", 0.5)
     # Of each branch and of production the newest release is kept, what is condemned for a second.
     _set("bot.app", "GRACE_SECONDS", 1.0 - 900.0)
     _set("bot.app", "Collector", partial(Collector, retention=_NONE_BUT_THE_NEWEST))
