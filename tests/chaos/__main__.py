@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from tests.chaos import durable, failpoints, killing, soak
 from tests.chaos.storm import Outcome, storm
@@ -44,6 +44,29 @@ def _arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
+_LEAST: Final = {
+    "acknowledged": 150,
+    "repeats": 20,
+    "worker_kills": 5,
+    "redis_kills": 1,
+    "pauses": 1,
+    "s3_faults": 5,
+    "github_faults": 5,
+    "untold": 1,
+}
+"""In forty seconds, also on a slow machine."""
+
+
+def too_calm(outcome: Outcome) -> list[str]:
+    """What has not happened often enough for an absence of violations to mean something."""
+    least = {name: count * outcome.seconds / 40 for name, count in _LEAST.items()}
+    return [
+        f"{outcome.counts.get(name, 0):g} {name.replace('_', ' ')} of {count:g}"
+        for name, count in least.items()
+        if outcome.counts.get(name, 0) < count and outcome.seconds >= 40
+    ]
+
+
 def told(outcome: Outcome) -> dict[str, Any]:
     """The outcome as JSON says it."""
     found = outcome.violations
@@ -59,7 +82,7 @@ def told(outcome: Outcome) -> dict[str, Any]:
 
 
 async def _storm(arguments: argparse.Namespace) -> int:
-    """1 when an invariant does not hold."""
+    """1 when an invariant does not hold, or too little has happened to tell."""
     directory = Path(tempfile.mkdtemp(prefix="pushlane-chaos-"))
     try:
         outcome = await storm(
@@ -77,14 +100,17 @@ async def _storm(arguments: argparse.Namespace) -> int:
         else:
             shutil.rmtree(directory, ignore_errors=True)
     answer = told(outcome)
+    if calm := too_calm(outcome):
+        sys.stderr.write(f"too calm to show anything: {', '.join(calm)}\n")
+    status = 1 if outcome.violations or calm else 0
     if arguments.json:
         _say(answer, as_json=True)
-        return 1 if outcome.violations else 0
+        return status
     kinds = Counter(each.invariant for each in outcome.violations)
     _say({**answer, "violations": dict(kinds) or "none"}, as_json=False)
     for each in outcome.violations:
         sys.stdout.write(f"{each.invariant} {each.what} {each.ids} {each.evidence[:1000]}\n")
-    return 1 if outcome.violations else 0
+    return status
 
 
 async def _redis_kills(arguments: argparse.Namespace) -> int:
