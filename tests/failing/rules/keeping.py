@@ -11,8 +11,8 @@ MUTANTS: Final = (
         "epoch: verbs",
         "a ledger that has come back empty or older is written to",
         "epoch",
-        "if is_behind(args.epoch, args.tick) then return {'behind'} end",
-        "",
+        "if is_behind(args.epoch, args.tick) then\n",
+        "if false then\n",
         by="older::test_it_is_noticed_before_anything_is_recorded_or_shown",
     ),
     Mutant(
