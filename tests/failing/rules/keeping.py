@@ -53,7 +53,7 @@ MUTANTS: Final = (
         "prelude",
         "save('deployment:' .. id)\n  fill(record.project)",
         "fill(record.project)",
-        by="saves::test_what_ends_and_what_moves_is_in_the_bucket_a_moment_later",
+        by="saves::test_an_end_is_saved_though_the_beginning_was",
     ),
     Mutant(
         "save: recheck",
