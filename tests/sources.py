@@ -110,9 +110,10 @@ def tampered_git(directory: Path, script: str) -> str:
     real = shutil.which("git")
     assert real
     directory.mkdir(parents=True)
-    program = directory / "git"
-    program.write_text(f"#!/bin/sh\nGIT={real}\n{script}\n")
-    program.chmod(0o755)
+    text = directory / "git.sh"
+    text.write_text(f"#!/bin/sh\nGIT={real}\n{script}\n")
+    # By a process of its own: what a thread forks meanwhile would hold it open ("text file busy").
+    subprocess.run(["install", "-m", "755", text, directory / "git"], check=True)
     return str(directory)
 
 

@@ -67,7 +67,7 @@ if args.to == 'queued' then
       redis.call('HSET', ref, 'commit', commit, 'seq', record.seq, 'deployment', id, 'deleted', '0')
     end
   end
-  fill(record.project)
+  fill(record.project, id)
 end
 touch(id)
 return answer('advanced', id)

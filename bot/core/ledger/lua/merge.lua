@@ -155,7 +155,7 @@ local function resume(id, record)
     close(id, 'superseded', {reason = 'a newer push of this branch came'})
   else
     touch(id)
-    fill(slug)
+    fill(slug, id)
   end
   return 'merged'
 end

@@ -13,8 +13,7 @@ local function list_of(status, priority)
   return QUEUE
 end
 
--- Puts a doorbell where the order of recording has its place among the last fifty; or at the tail,
--- where an older one of its project is in that list: nobody waits behind all of a project.
+-- Puts a doorbell where the order of recording has its place among the last fifty; or at the tail.
 local function ring(id, at_tail)
   local status, priority, own =
     unpack(redis.call('HMGET', record_key(id), 'status', 'priority', 'order'))
@@ -50,7 +49,10 @@ local filled_later = false
 
 -- Rings the oldest of a project's waiting deployments, up to LIMIT in each list: its previews hold
 -- its own production back as little as another project.
-local function fill(project)
+--
+-- `own` has come to wait just now. What was held back till another of its project went lies behind
+-- all that was rung meanwhile: nobody waits behind all of a project.
+local function fill(project, own)
   if filled_later then return end
   local rung, at_work = {[FETCH] = 0, [HIGH] = 0, [QUEUE] = 0}, {}
   local function waits_for_another(ref, stage)
@@ -71,7 +73,7 @@ local function fill(project)
         if is_rung[place] then
           rung[list] = rung[list] + 1
         elseif tonumber(due or '0') <= now and not waits_for_another(ref, stage) then
-          ring(id, rung[list] > 0)
+          ring(id, id ~= own and rung[list] > 0)
           rung[list] = rung[list] + 1
         end
       end

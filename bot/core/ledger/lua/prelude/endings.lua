@@ -92,7 +92,7 @@ local function to_waiting(id, due)
   redis.call('ZADD', key('project-waiting:' .. record.project), record.order, id)
   if due > now then redis.call('ZADD', key('delayed'), text(due), id) end
   touch(id)
-  fill(record.project)
+  fill(record.project, id)
 end
 
 -- Our fault, once more: a later attempt, or the end and the dead letter.
