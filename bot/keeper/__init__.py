@@ -35,6 +35,8 @@ class Keeper:
         self._bucket = bucket
         self._make_bucket = make_bucket
         self._asked: asyncio.Queue[str] = asyncio.Queue()
+        self._at_start = ledger.connection.furthest
+        """Nothing was seen of the ledger while it is no further."""
         self.trouble = ""
         """What is in the way of a restoration; empty when nothing is."""
 
@@ -126,7 +128,7 @@ class Keeper:
         begun = await restores.begin(token)
         if begun is Begun.HELD:
             return False
-        if begun is Begun.BEHIND and self._ledger.connection.furthest[0]:
+        if begun is Begun.BEHIND and self._ledger.connection.furthest > self._at_start:
             log.warning("the ledger in Redis is empty, or older than it was: looking in the bucket")
         elif begun is Begun.BEHIND:
             log.info("this Redis holds no ledger yet: looking in the bucket for one")

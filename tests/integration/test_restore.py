@@ -370,6 +370,14 @@ class TestAsked:
         assert move.deployment == first.id
 
 
+async def test_a_first_start_alarms_nobody(
+    redis_url: str, prefix: str, bucket: Bucket, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with kept(redis_url, prefix, bucket) as own:
+        await own.whole()
+    assert [each for each in caplog.records if each.levelno >= logging.WARNING] == []
+
+
 async def test_what_is_older_than_what_is_here_is_not_merged(ledger: Ledger) -> None:
     await built(ledger, await ledger.records.record(a_push("A")))
     older, _ = await ledger.saves.lease(seconds=30, limit=100)
