@@ -57,10 +57,6 @@ class Bot:
         self.bucket = Bucket(
             settings.s3_bucket, prefix=settings.s3_prefix, endpoint_url=settings.s3_endpoint_url
         )
-        self.keeper = Keeper(self.ledger, self.bucket, make_bucket=bool(settings.s3_endpoint_url))
-        self.readiness = Readiness(
-            ledger=self.ledger, bucket=self.bucket, keeper=self.keeper, settings=settings
-        )
         self.github = GitHub(
             api_url=settings.github_api_url,
             token=settings.github_token,
@@ -107,6 +103,15 @@ class Bot:
             github=self.github,
             settings=settings,
             hook_url=settings.public_url + PATH,
+        )
+        self.keeper = Keeper(
+            self.ledger,
+            self.bucket,
+            make_bucket=bool(settings.s3_endpoint_url),
+            restored=self.catch_up.soon,
+        )
+        self.readiness = Readiness(
+            ledger=self.ledger, bucket=self.bucket, keeper=self.keeper, settings=settings
         )
         self._routes = self._starlette()
 

@@ -329,6 +329,7 @@ def _known(censuses: Sequence[Census], *, retention: Retention, delay_ms: int) -
     return Known(
         traces=traces,
         going=frozenset(trace.id for trace in traces.values() if trace.condemned_at),
+        shown=frozenset().union(*(census.named for census in censuses)),
         in_use=verdicts.in_use(traces, recent=recent),
         old=now - delay_ms,
         recent=recent,

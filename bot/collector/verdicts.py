@@ -51,6 +51,8 @@ class Known:
     """Every deployment that the ledger knows, by id."""
     going: AbstractSet[str]
     """Deployments whose releases are given up, now or before."""
+    shown: AbstractSet[str] = frozenset()
+    """Manifests that the alias of production or of a branch names, whatever the records say."""
     undecided: AbstractSet[str] = frozenset()
     """Deployments that have a manifest, and that the ledger does not know."""
     named: AbstractSet[str] | None = frozenset()
@@ -77,7 +79,9 @@ def owner_of(name: str) -> Owner | None:
 
 
 def of_manifest(entry: Entry, known: Known) -> Verdict:
-    """A manifest stays while the release is kept, or its claim may still be accepted."""
+    """A manifest stays while it is shown, or kept, or its claim may still be accepted."""
+    if entry.name in known.shown:
+        return Verdict.KEEP
     owner = owner_of(entry.name)
     trace = known.traces.get(owner.deployment) if owner else None
     if owner is None or trace is None:

@@ -42,7 +42,7 @@ is shared.
 | `…:collector` | STRING lease | 2 minutes | collect, collected |
 | `…:collected` | HASH whole_at, next_at | permanent | collect, collected |
 | `…:sweep` | HASH misses | 1 day | sweep |
-| `…:epoch` | HASH id, tick: how far the ledger is | permanent | every verb, restore_end |
+| `…:epoch` | HASH id, tick, told_…: how far the ledger is | permanent | every verb, restore_end |
 | `…:unsaved` | ZSET thing -> due ms | empty when at rest | close, move, point …, saved |
 | `…:restoring` | HASH token, how far it is | 15 seconds | restore_begin, restore_go_on |
 | `…:restored` | HASH what the last restoration led to | permanent | restore_end |

@@ -260,9 +260,14 @@ class Reporter:
 
 
 def _may_go_untold(report: Report) -> bool:
-    """Whether this is a step on the way, and many statuses were posted already."""
+    """Whether this is a step on the way, and many statuses were posted already.
+
+    Or it is done once more: a commit takes a thousand statuses, and one that waits for room, say,
+    may be tried for days.
+    """
     begun = report.told_of == report.deployment.id and report.told != ""
-    return _is_short(report) and begun and report.deployment.status not in ENDED
+    spared = _is_short(report) or report.deployment.error_code != ""
+    return spared and begun and report.deployment.status not in ENDED
 
 
 def _was_too_quick(report: Report) -> bool:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Final
 
@@ -30,10 +31,19 @@ _LONGEST_PAUSE: Final = 15.0
 class Keeper:
     """Saves and restores for as long as a bot lives. Any number of them may share a ledger."""
 
-    def __init__(self, ledger: Ledger, bucket: Bucket, *, make_bucket: bool = False) -> None:
+    def __init__(
+        self,
+        ledger: Ledger,
+        bucket: Bucket,
+        *,
+        make_bucket: bool = False,
+        restored: Callable[[], None] = lambda: None,
+    ) -> None:
+        """`restored` is called when a ledger that was behind is open again."""
         self._ledger = ledger
         self._bucket = bucket
         self._make_bucket = make_bucket
+        self._restored = restored
         self._asked: asyncio.Queue[str] = asyncio.Queue()
         self._at_start = ledger.connection.furthest
         """Nothing was seen of the ledger while it is no further."""
@@ -149,6 +159,8 @@ class Keeper:
         elif begun is Begun.BEHIND:
             log.info("the bucket holds nothing that the ledger lacks")
         await self._is_behind()
+        if begun is Begun.BEHIND:
+            self._restored()
         return True
 
     async def _is_behind(self) -> bool:

@@ -136,13 +136,16 @@ class Reader:
         while self._index < len(claims):
             claim = claims[self._index]
             closed = claim != deployment.claim
-            in_redis = False
+            whole, count, more = self._after == _START, 0, True
             async for page in self._from_redis(deployment.id, claim):
-                in_redis = True
+                count, more = count + len(page), len(page) == PAGE
                 yield page
             if not closed:
                 return
-            if not in_redis and not await self._is_in_redis(deployment.id, claim):
+            if more and not await self._is_in_redis(deployment.id, claim):
+                # Where it went while it was read, what follows lies there too.
+                if whole:
+                    self._after = f"0-{count}"
                 async for page in self._from_bucket(deployment, claim):
                     yield page
             self._index, self._after = self._index + 1, _START

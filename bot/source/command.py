@@ -225,20 +225,22 @@ class Commands:
         stdin: IO[bytes] | None = None,
         config: Mapping[str, str] | None = None,
         held: int | None = None,
+        scratch: Path | None = None,
     ) -> Process:
         """Starts `git <verb> <arguments>` in the bare repository `directory`.
 
-        `held` is a file descriptor that stays open as long as any process of this git lives.
+        `held` is a file descriptor that stays open as long as any process of this git lives. With
+        `scratch`, a directory, what it writes on the way lies there, and not among the objects.
         """
         options: dict[str, Any] = {
-            "env": self._environment | _base(directory, config or {}),
+            "env": self._environment | _base(directory, config or {}) | _apart(directory, scratch),
             "istream": stdin,
         }
         if held is not None:
             options["pass_fds"] = (held,)
         return Process(verb, [f"--git-dir={directory}", verb, *arguments], options)
 
-    async def call(
+    async def call(  # noqa: PLR0913 - each is one thing that a git may need
         self,
         verb: str,
         arguments: Sequence[str],
@@ -248,6 +250,7 @@ class Commands:
         stdin: IO[bytes] | None = None,
         config: Mapping[str, str] | None = None,
         held: int | None = None,
+        scratch: Path | None = None,
         grown: Callable[[], bool] = lambda: False,
     ) -> bytes:
         """What one git writes. Cancelled, it kills the process and awaits its end.
@@ -258,7 +261,13 @@ class Commands:
 
         def start() -> Process:
             return self.start(
-                verb, arguments, directory=directory, stdin=stdin, config=config, held=held
+                verb,
+                arguments,
+                directory=directory,
+                stdin=stdin,
+                config=config,
+                held=held,
+                scratch=scratch,
             )
 
         def read() -> bytes:
@@ -315,6 +324,15 @@ def _base(directory: Path, config: Mapping[str, str]) -> dict[str, str]:
         environment[f"GIT_CONFIG_KEY_{index}"] = key
         environment[f"GIT_CONFIG_VALUE_{index}"] = value
     return environment
+
+
+def _apart(directory: Path, scratch: Path | None) -> dict[str, str]:
+    if scratch is None:
+        return {}
+    return {
+        "GIT_OBJECT_DIRECTORY": str(scratch),
+        "GIT_ALTERNATE_OBJECT_DIRECTORIES": str(directory / "objects"),
+    }
 
 
 def _unset(kept: Mapping[str, str]) -> list[str]:

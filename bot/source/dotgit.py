@@ -46,10 +46,13 @@ async def written(
     else:
         wanted, how = f"{commit}\n", "--revs"
         shallow = await asyncio.to_thread(_shallow, mirror)
+    # A fetch beside us clears away what lies half done among the mirror's packs.
+    scratch = folder / "objects"
+    scratch.mkdir()
     with stdin_of(wanted) as stdin:
         await output(
             commands, "pack-objects", "--quiet", "--delta-base-offset", how, f"{folder}/pack",
-            mirror=mirror, timeout_seconds=timeout_seconds, stdin=stdin,
+            mirror=mirror, timeout_seconds=timeout_seconds, stdin=stdin, scratch=scratch,
         )  # fmt: skip
     return {
         **{f".git/{name}": None for name in _FOLDERS},

@@ -79,15 +79,21 @@ async def output(
     mirror: Path,
     timeout_seconds: float,
     stdin: IO[bytes] | None = None,
+    scratch: Path | None = None,
 ) -> bytes:
-    """What a git that only reads the mirror writes.
+    """What a git that only reads the mirror writes; see `Commands.start` of `scratch`.
 
     Raises `MirrorBroken` when git fails on it, `BuildFailed` (`source_too_slow`) when it takes too
     long, `Errored` (`source_cut`) when it is killed.
     """
     try:
         return await commands.call(
-            verb, arguments, directory=mirror, timeout_seconds=timeout_seconds, stdin=stdin
+            verb,
+            arguments,
+            directory=mirror,
+            timeout_seconds=timeout_seconds,
+            stdin=stdin,
+            scratch=scratch,
         )
     except GitError as error:
         raise misread(error, mirror) from error

@@ -121,7 +121,10 @@ def kept(commit: str) -> str:
 
 
 def clear(mirror: Path) -> None:
-    """Removes what a killed git left. The lock is ours, so none that lives needs it."""
+    """Removes what a killed git left. The lock is ours, so none that lives needs it.
+
+    Without the lock nothing is written here: `Commands.start` has a `scratch` for that.
+    """
     left = ("*.lock", "refs/pushlane/*.lock", "objects/pack/tmp_*", "objects/pack/.tmp-*")
     for pattern in left:
         for path in mirror.glob(pattern):

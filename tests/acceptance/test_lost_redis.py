@@ -14,7 +14,7 @@ import pytest
 from redis.asyncio import Redis
 
 from bot.embedded import Server, start_valkey
-from tests.acceptance.house import PAGE, House, a_house, own_label, until
+from tests.acceptance.house import PAGE, House, a_house, branch_host, own_label, until
 from tests.acceptance.test_kills import SLOW, begun
 from tests.acceptance.test_moves import as_json
 from tests.chaos.durable import kill_redis
@@ -115,13 +115,16 @@ async def test_flushall_in_the_middle_of_the_day_costs_no_site_no_record_and_no_
         await house.shows(label, words)
     await lodging.saved()
     slow = {"index.html": PAGE.format("slow"), "pushlane.toml": SLOW.format(seconds=3)}
-    await begun(house, await house.push(other, slow))
+    under_way = await house.push(other, slow, branch="never-seen-before")
+    await begun(house, under_way)
+    await lodging.saved()
 
     watching = asyncio.create_task(watched(house, sites))
     await lodging.redis("FLUSHALL")
     found = await as_json(house, "restore")
-    assert (found["state"], found["projects"], found["deployments"]) == ("restored", 2, 4)
-    assert {each["id"]: each for each in await house.deployments()} == before
+    assert (found["state"], found["projects"], found["deployments"]) == ("restored", 2, 5)
+    after = {each["id"]: each for each in await house.deployments()}
+    assert {id_: after[id_] for id_ in before} == before
     assert (await house.call("GET", "/api/v1/projects")).json() == projects
     ready = (await house.call("GET", "/readyz")).json()
     assert (ready["ready"], ready["ledger"]) == (True, "whole")
@@ -129,6 +132,8 @@ async def test_flushall_in_the_middle_of_the_day_costs_no_site_no_record_and_no_
     with contextlib.suppress(asyncio.CancelledError):
         await watching
 
+    resumed = await house.ready(under_way)
+    await house.shows(branch_host(resumed), "slow")
     third = await house.ready(await house.push(worktree, {"index.html": PAGE.format("three")}))
     await house.shows(third["project"], "three")
     faster = {"index.html": PAGE.format("faster"), "pushlane.toml": None}

@@ -50,6 +50,9 @@ async def test_a_rollback_pins_and_a_push_after_it_says_so_until_unpinned(ledger
     assert await alias_of(ledger, "site") == first.id
     unpinned = await ledger.aliases.unpin("site")
     assert (unpinned.deployment, unpinned.pinned) == (third.id, False)
+    now = await ledger.view.deployment(third.id)
+    assert now
+    assert now.reason == ""
     after = await ledger.aliases.get("site")
     assert before is not None
     assert after is not None

@@ -104,6 +104,21 @@ async def test_when_redis_forgets_between_two_readings_no_line_is_missed(reading
     assert await texts_of(reading, deployment, last.id) == ALL[4:]
 
 
+async def test_what_redis_forgets_while_it_is_read_goes_on_from_the_bucket(
+    reading: Reading,
+) -> None:
+    texts = [f"line {n}" for n in range(2 * logs.PAGE + 500)]
+    deployment = await reading.ended(await reading.building("A", *texts))
+    await reading.saved(deployment, 1, texts)
+    now = await record(reading, deployment)
+    found: list[str] = []
+    async for line in logs.lines(reading.ledger, reading.bucket, now):
+        if not found:
+            await reading.forgotten(deployment)
+        found.append(line.text)
+    assert found == texts
+
+
 async def test_what_is_read_to_its_end_is_not_read_again_from_the_bucket(reading: Reading) -> None:
     deployment = await retried(reading)
     await reading.saved(deployment, 2, ["only in the bucket"])

@@ -65,14 +65,23 @@ class TestFlushed:
 
         async def told() -> dict[str, tuple[str, int]]:
             known = (await ledger.rounds.heads("site")).known
-            return {ref: (head.commit, head.seq) for ref, head in known.items() if head.seq}
+            return {ref: (head.commit, head.seq) for ref, head in known.items()}
 
         before = await told()
         await lost_and_restored(own)
         assert await told() == before
+        # A branch that was there before us is not taken for a push that was missed, and one that
+        # comes now is.
+        assert before["refs/heads/older"] == (commit("O"), 0)
         project = await ledger.view.project("site")
         assert project
-        # A branch that was there before us is not to be taken for a push that was missed.
+        assert project.looked_at > 0
+
+    async def test_where_no_look_was_saved_the_next_one_is_the_first(self, own: Kept) -> None:
+        await built(own.ledger, await own.ledger.records.record(a_push("A")))
+        await lost_and_restored(own)
+        project = await own.ledger.view.project("site")
+        assert project
         assert project.looked_at == 0
 
     async def test_everything_that_was_live_or_had_ended_is_back(self, own: Kept) -> None:

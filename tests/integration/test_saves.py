@@ -50,10 +50,20 @@ async def test_what_ends_and_what_moves_is_in_the_bucket_a_moment_later(own: Kep
     for record in (first, failed):
         fields = await fields_of(own.bucket, f"deployment:{record.id}")
         assert (fields["status"], fields["commit"]) == (record.status, record.commit)
+    fields = await fields_of(own.bucket, f"deployment:{waiting.deployment}")
+    assert fields["status"] == "received"
     names = await own.objects()
-    assert not any(waiting.deployment in name for name in names), "it has not ended"
     # A deployment's own host follows from its record.
     assert not any(deployment_label(first.id, "site") in name for name in names)
+
+
+async def test_an_end_is_saved_though_the_beginning_was(own: Kept) -> None:
+    answer = await own.ledger.records.record(a_push("A"))
+    await own.saved()
+    assert (await fields_of(own.bucket, f"deployment:{answer.deployment}"))["status"] == "received"
+    await built(own.ledger, answer)
+    await own.saved()
+    assert (await fields_of(own.bucket, f"deployment:{answer.deployment}"))["status"] == "ready"
 
 
 async def test_each_move_is_an_object_of_its_own_by_its_seq(own: Kept) -> None:
@@ -90,7 +100,8 @@ async def test_a_push_alone_saves_nothing_of_its_project_anew(own: Kept) -> None
     await own.saved()
     before = await own.bucket.list("projects/")
     await own.ledger.records.record(a_push("B", before="A"))
-    assert await unsaved(own.ledger) == set()
+    assert "project:site" not in await unsaved(own.ledger)
+    await own.saved()
     assert await own.bucket.list("projects/") == before
 
 

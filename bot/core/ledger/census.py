@@ -68,7 +68,7 @@ class Census(msgspec.Struct, frozen=True, kw_only=True):
     named: frozenset[str]
     """Releases that the alias of production or of a branch names."""
     deleted: frozenset[str]
-    """Refs that were deleted, of those that have releases."""
+    """Refs that were deleted."""
     missing: tuple[str, ...]
     """Ids in the indexes whose records are gone."""
 
@@ -92,7 +92,8 @@ async def take_census(connection: Connection, project: str) -> Census:
                 missing.append(id_)
             else:
                 traces[id_] = trace
-    refs = sorted({trace.ref for trace in traces.values() if trace.released})
+    # Of all, whatever became of them: an alias that was restored may name what its record does not.
+    refs = sorted({trace.ref for trace in traces.values()})
     labels = sorted({project, *(label for ref in refs for label in labels_of(project, ref))})
     named = await _fields(connection, [f"alias:{label}" for label in labels], "release")
     deleted = await _fields(connection, [f"ref:{project}:{ref}" for ref in refs], "deleted")

@@ -174,6 +174,9 @@ class Claims:
         if isinstance(error, Full):
             age = time.time() - deployment.received_at / 1000
             delay = min(BACKOFF_CAP_SECONDS, max(ROOM_SECONDS, age / 4))
+        if error.code == "project_busy":
+            # Others of its project go on, and end soon.
+            delay = ROOM_SECONDS
         answer = await self._connection.call(
             "retry",
             {

@@ -147,6 +147,7 @@ class Connection:
         three = [keys.queue(self.prefix), keys.high(self.prefix), keys.fetch(self.prefix)]
         epoch, tick = self.furthest if fenced else (0, 0)
         told = {**arguments, "epoch": str(epoch), "tick": str(tick)}
+        told["fenced"] = "1" if fenced else ""
         words: list[str | bytes] = [*three, keys.base(self.prefix), msgspec.json.encode(told)]
         if payload:
             words.append(payload)

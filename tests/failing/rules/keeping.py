@@ -11,8 +11,8 @@ MUTANTS: Final = (
         "epoch: verbs",
         "a ledger that has come back empty or older is written to",
         "epoch",
-        "if is_behind(args.epoch, args.tick) then return {'behind'} end",
-        "",
+        "if is_behind(args.epoch, args.tick) then\n",
+        "if false then\n",
         by="older::test_it_is_noticed_before_anything_is_recorded_or_shown",
     ),
     Mutant(
@@ -53,7 +53,7 @@ MUTANTS: Final = (
         "prelude",
         "save('deployment:' .. id)\n  fill(record.project)",
         "fill(record.project)",
-        by="saves::test_what_ends_and_what_moves_is_in_the_bucket_a_moment_later",
+        by="saves::test_an_end_is_saved_though_the_beginning_was",
     ),
     Mutant(
         "save: recheck",

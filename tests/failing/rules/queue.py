@@ -164,7 +164,7 @@ MUTANTS: Final = (
         "deletion: order",
         "a late deletion takes a branch down that was made again",
         "remove",
-        "if theirs > ours or again then",
+        "if theirs > ours or again or (passed_over and commit ~= args.before) then",
         NEVER,
         by="ledger_aliases::test_a_late_deletion_does_not_take_a_branch_down_that_was_made_again",
     ),
@@ -172,7 +172,7 @@ MUTANTS: Final = (
         "seq check in move",
         "an older build moves an alias back",
         "prelude",
-        "if tonumber(theirs or '0') >= tonumber(seq) then return 'newer' end",
+        "if tonumber(theirs or '0') >= tonumber(seq) and shown ~= id then return 'newer' end",
         "",
         by="ledger_aliases::"
         "test_an_older_deployment_that_ends_after_a_newer_one_does_not_take_its_place",

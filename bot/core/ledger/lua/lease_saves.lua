@@ -17,6 +17,8 @@ for _, what in ipairs(due) do
     if redis.call('ZSCORE', key('history:' .. (fields.project or '')), fields.id or '') then
       fields.history = '1'
     end
+    local slug = string.match(what, '^project:(.*)$')
+    if slug and fields.looked_at then fields.noted = cjson.encode(noted_heads(slug)) end
     redis.call('ZADD', key('unsaved'), text(now + tonumber(args.lease)), what)
     table.insert(found, what)
     table.insert(found, version_of(what))

@@ -6,7 +6,9 @@
 
 if redis.call('EXISTS', key('project:' .. args.project)) == 0 then return {'noted'} end
 local heads = key('heads:' .. args.project)
+local new = redis.call('HEXISTS', key('project:' .. args.project), 'looked_at') == 0
 for ref, commit in pairs(args.noted) do
+  new = true
   if redis.call('HEXISTS', heads, ref) == 0 then
     -- Of a ledger that was restored the refs are there, and the heads may not be.
     local told, seq, pushed_at =
@@ -19,7 +21,12 @@ for ref, commit in pairs(args.noted) do
   end
 end
 for ref, known in pairs(args.forgotten) do
-  if redis.call('HGET', heads, ref) == known then redis.call('HDEL', heads, ref) end
+  if redis.call('HGET', heads, ref) == known then
+    redis.call('HDEL', heads, ref)
+    new = true
+  end
 end
 redis.call('HSET', key('project:' .. args.project), 'looked_at', text(now))
+-- The branches that are not to be built are saved with the project.
+if new then change_project(args.project) end
 return {'noted'}

@@ -5,7 +5,7 @@
 -- another repository here.
 
 -- What has ended is told to GitHub again when that is not long ago: nobody knows whether it was told.
-local TOLD_AGAIN = 600000
+local TOLD_AGAIN = 3600000
 
 -- Numbers go on above all that were given.
 local function raise(slug, seq)
@@ -51,8 +51,17 @@ local function merge_project(slug, version, fields)
   if tonumber(version_of('project:' .. slug)) >= tonumber(version) then return 'known' end
   local pushed_at = redis.call('HGET', project, 'pushed_at') or '0'
   if tonumber(pushed_at) > tonumber(fields.pushed_at or '0') then fields.pushed_at = pushed_at end
-  -- What a look had noted of its branches is not in the bucket: the next one is its first again.
-  fields.seq, fields.looked_at = nil, nil
+  local noted = fields.noted
+  fields.seq, fields.noted = nil, nil
+  if noted then
+    for ref, commit in pairs(cjson.decode(noted)) do
+      if redis.call('HEXISTS', key('heads:' .. slug), ref) == 0 then
+        know_head(slug, ref, commit, '0')
+      end
+    end
+  else
+    fields.looked_at = nil
+  end
   write(project, fields)
   redis.call('ZADD', key('projects'), fields.created_at, slug)
   redis.call('SET', key('name:' .. string.lower(fields.repository)), slug)
@@ -76,11 +85,13 @@ end
 
 local function merge_alias(label, version, fields)
   raise(fields.project, version)
+  local left = tonumber(fields.moved_at) + KEEP * 1000 - now
+  if fields.deployment == '' and left <= 0 then return 'expired' end
   if tonumber(version_of('alias:' .. label)) >= tonumber(version) then return 'known' end
   write(key('alias:' .. label), fields)
   -- A tombstone lasts for its time; whoever comes back stays.
   if fields.deployment == '' then
-    redis.call('EXPIRE', key('alias:' .. label), KEEP)
+    redis.call('PEXPIRE', key('alias:' .. label), text(left))
   else
     redis.call('PERSIST', key('alias:' .. label))
   end
@@ -117,8 +128,45 @@ local function merge_ref(id, record)
   return true
 end
 
+-- What had not ended begins anew; the claim that worked on it is lost. A stop that was asked for, a
+-- newer push and a deletion end it at once.
+local function resume(id, record)
+  local slug, ref = record.project, ref_key(record.project, record.ref)
+  raise(slug, record.seq)
+  merge_ref(id, record)
+  local stopped, why = record.stop or '', record.stop_reason
+  for _, name in ipairs({'claim', 'stop', 'stop_reason', 'source', 'error_code', 'error_message'}) do
+    record[name] = ''
+  end
+  for _, name in ipairs({'due_at', 'fetch_attempts', 'build_attempts', 'fetching_at', 'queued_at',
+      'building_at', 'publishing_at'}) do
+    record[name] = '0'
+  end
+  record.status = 'received'
+  write(record_key(id), record)
+  enlist(id, slug, record.ref, record.seq, record.order)
+
+  local seq, deleted, ahead = unpack(redis.call('HMGET', ref, 'seq', 'deleted', 'advanced_seq'))
+  if stopped ~= '' then
+    close(id, stopped, {reason = why})
+  elseif deleted == '1' and tonumber(seq) > tonumber(record.seq) then
+    close(id, 'cancelled', {reason = 'its branch was deleted'})
+  elseif record.trigger == 'push' and tonumber(ahead or '0') > tonumber(record.seq) then
+    close(id, 'superseded', {reason = 'a newer push of this branch came'})
+  else
+    touch(id)
+    fill(slug)
+  end
+  return 'merged'
+end
+
 local function merge_deployment(id, version, record)
+  local theirs = redis.call('HGET', key('project:' .. record.project), 'repository_id') or '0'
+  if theirs ~= '0' and record.repository_id ~= '0' and theirs ~= record.repository_id then
+    return 'taken'
+  end
   local here = read(id)
+  if STAGES[record.status] then return here.status and 'known' or resume(id, record) end
   -- What has ended changes once more when its release is given up.
   local same = (here.condemned_at or '') == (record.condemned_at or '')
   if here.status and not STAGES[here.status]

@@ -46,6 +46,12 @@ redis.call('HSET', alias, 'project', slug, 'kind', 'production', 'seq', moves,
   'moved_at', text(now))
 say('alias:' .. slug)
 save('alias:' .. slug)
+-- It is live now, whatever kept it from that when it ended.
+if string.sub(get(id, 'reason'), 1, 15) == 'built, not live' then
+  redis.call('HSET', record_key(id), 'reason', '')
+  touch(id)
+  save('deployment:' .. id)
+end
 local found = {'moved', slug, id, live, pinned}
 remember_answer(args.key, found)
 return found

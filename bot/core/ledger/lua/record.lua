@@ -37,11 +37,14 @@ local slug = args.project or find_project(args.repository, args.repository_id)
   or make_project(args.repository, args.repository_id, args.slugs)
 local ref = ref_key(slug, args.ref)
 local newest = {}
-newest.commit, newest.pushed_at, newest.before, newest.deployment, newest.caught_up, newest.missed =
-  unpack(redis.call('HMGET', ref,
-    'commit', 'pushed_at', 'before', 'deployment', 'caught_up', 'missed'))
+newest.commit, newest.pushed_at, newest.before, newest.deployment, newest.caught_up, newest.missed,
+  newest.blind_at = unpack(redis.call('HMGET', ref,
+    'commit', 'pushed_at', 'before', 'deployment', 'caught_up', 'missed', 'blind_at'))
+local blind_at = '0'
 if caught_up then
   if is_overtaken(slug, args.ref, args.known) then return {'overtaken', ''} end
+  -- GitHub's time of it is not known: only that it was there by now.
+  if args.pushed_at == '0' then blind_at = clock[1] end
   args.pushed_at = at_least(slug, newest.pushed_at, args.pushed_at)
 else
   redis.call('HSET', key('project:' .. slug), 'delivered_at', text(now))
@@ -80,7 +83,9 @@ if newest.pushed_at and not caught_up then
   local precedes = args.after == newest.before or newest.caught_up == '1'
   local missed = args.after .. ' ' .. args.pushed_at == newest.missed
   if missed then redis.call('HDEL', ref, 'missed') end
+  local passed_over = newest.caught_up == '1' and tonumber(newest.blind_at or '0') >= ours
   late = theirs > ours or (theirs == ours and (missed or (precedes and not follows)))
+    or (passed_over and not follows)
 end
 local twin = late and redis.call('HGET', key('report:' .. slug .. ':' .. args.after), 'deployment')
 if twin and was_found(twin) then
@@ -108,7 +113,7 @@ end
 remember(args.id, 'recorded', 'a new push of a branch')
 redis.call('HSET', ref, 'commit', args.after, 'pushed_at', args.pushed_at, 'before', args.before,
   'seq', seq, 'deployment', args.id, 'deleted', '0', 'deletion_due', '0',
-  'caught_up', caught_up and '1' or '0')
+  'caught_up', caught_up and '1' or '0', 'blind_at', blind_at)
 know_head(slug, args.ref, args.after, seq)
 retire(newest.deployment)
 fill(slug)

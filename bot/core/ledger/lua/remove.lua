@@ -17,10 +17,12 @@ if not slug then
 end
 
 local ref = ref_key(slug, args.ref)
-local commit, pushed_at, due, newest, deleted, found_gone = unpack(redis.call('HMGET', ref,
-  'commit', 'pushed_at', 'deletion_due', 'deployment', 'deleted', 'caught_up'))
+local commit, pushed_at, due, newest, deleted, found, found_blind_at = unpack(redis.call('HMGET',
+  ref, 'commit', 'pushed_at', 'deletion_due', 'deployment', 'deleted', 'caught_up', 'blind_at'))
+local blind_at = '0'
 if caught_up then
   if is_overtaken(slug, args.ref, args.known) then return {'overtaken', ''} end
+  if args.pushed_at == '0' then blind_at = clock[1] end
   args.pushed_at = at_least(slug, pushed_at, args.pushed_at)
 else
   if args.pushed_at == '0' then args.pushed_at = clock[1] end
@@ -28,14 +30,16 @@ else
 end
 if pushed_at and not caught_up then
   local theirs, ours = tonumber(pushed_at), tonumber(args.pushed_at)
-  if deleted == '1' and found_gone == '1' and theirs >= ours then
+  -- Where GitHub's time of what was found is not known: what was there by then and is not it.
+  local passed_over = found == '1' and tonumber(found_blind_at or '0') >= ours
+  if deleted == '1' and found == '1' and (theirs >= ours or passed_over) then
     note(args, 'push', 'repeated', 'the catch-up had found the branch deleted already', '')
     return {'repeated', ''}
   end
   -- In the same second: the branch was made again when its newest push is not the one that we
   -- follow, or made it at the same commit.
   local again = theirs == ours and (commit ~= args.before or due == '1')
-  if theirs > ours or again then
+  if theirs > ours or again or (passed_over and commit ~= args.before) then
     redis.call('HSET', ref, 'deletion_due', '0')
     note(args, 'push', 'late', 'the branch was pushed again after this deletion', '')
     return {'late', ''}
@@ -47,7 +51,8 @@ local seq = next_seq(slug)
 -- commit makes the branch again.
 local before = commit == args.before and '' or args.before
 redis.call('HSET', ref, 'commit', '', 'pushed_at', args.pushed_at, 'before', before,
-  'seq', seq, 'deployment', '', 'deleted', '1', 'caught_up', caught_up and '1' or '0')
+  'seq', seq, 'deployment', '', 'deleted', '1', 'caught_up', caught_up and '1' or '0',
+  'blind_at', blind_at)
 know_head(slug, args.ref, NO_COMMIT, seq)
 retire(newest)
 filled_later = true

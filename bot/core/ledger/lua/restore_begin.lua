@@ -8,6 +8,7 @@ local restoring = key('restoring')
 local theirs = redis.call('HGET', restoring, 'token')
 if theirs and theirs ~= args.token then return {'held'} end
 local behind = epoch == 0 or is_behind(args.furthest_epoch, args.furthest_tick)
+  or is_behind(told_epoch, told_tick)
 if behind then redis.call('HDEL', key('epoch'), 'id') end
 redis.call('HSET', restoring, 'token', args.token)
 redis.call('HSETNX', restoring, 'begun_at', text(now))

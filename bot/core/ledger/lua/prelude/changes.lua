@@ -13,6 +13,13 @@ local function save(what)
   say('save')
 end
 
+-- The same, but most of what begins has ended by then, and is saved once.
+local SAVED_AFTER = 500
+local function save_soon(what)
+  redis.call('ZADD', key('unsaved'), 'NX', text(now + SAVED_AFTER), what)
+  say('save')
+end
+
 -- What is under way comes to its end in a Redis that is full, too: it refuses only a verb whose
 -- first write may need memory.
 local function even_when_full() redis.call('DEL', key('nothing')) end

@@ -3,6 +3,9 @@
 -- At most so many ids of one project lie in a list, so that its hundred branches
 -- do not starve another's one push.
 local LIMIT = 5
+-- So many of a project's waiting deployments are looked at, of which a busy ref may have hundreds.
+local LOOKED_AT = 600
+local PAGE = 200
 
 local function list_of(status, priority)
   if status == 'received' then return FETCH end
@@ -49,21 +52,30 @@ local filled_later = false
 -- its own production back as little as another project.
 local function fill(project)
   if filled_later then return end
-  local rung = {[FETCH] = 0, [HIGH] = 0, [QUEUE] = 0}
-  local ids = redis.call('ZRANGE', key('project-waiting:' .. project), 0, 199)
-  for _, id in ipairs(ids) do
-    if math.min(rung[FETCH], rung[HIGH], rung[QUEUE]) >= LIMIT then return end
-    local status, priority, ref, due =
-      unpack(redis.call('HMGET', record_key(id), 'status', 'priority', 'ref', 'due_at'))
-    local stage = STAGES[status or '']
-    local list = stage and list_of(status, priority)
-    if list and rung[list] < LIMIT then
-      if redis.call('ZSCORE', key('rung'), id) then
-        rung[list] = rung[list] + 1
-      elseif tonumber(due or '0') <= now and not busy(project, ref, stage) then
-        ring(id, rung[list] > 0)
-        rung[list] = rung[list] + 1
+  local rung, at_work = {[FETCH] = 0, [HIGH] = 0, [QUEUE] = 0}, {}
+  local function waits_for_another(ref, stage)
+    local name = stage .. ' ' .. ref
+    if at_work[name] == nil then at_work[name] = busy(project, ref, stage) end
+    return at_work[name]
+  end
+  for first = 0, LOOKED_AT - 1, PAGE do
+    local ids = redis.call('ZRANGE', key('project-waiting:' .. project), first, first + PAGE - 1)
+    local is_rung = #ids > 0 and redis.call('ZMSCORE', key('rung'), unpack(ids))
+    for place, id in ipairs(ids) do
+      if math.min(rung[FETCH], rung[HIGH], rung[QUEUE]) >= LIMIT then return end
+      local status, priority, ref, due =
+        unpack(redis.call('HMGET', record_key(id), 'status', 'priority', 'ref', 'due_at'))
+      local stage = STAGES[status or '']
+      local list = stage and list_of(status, priority)
+      if list and rung[list] < LIMIT then
+        if is_rung[place] then
+          rung[list] = rung[list] + 1
+        elseif tonumber(due or '0') <= now and not waits_for_another(ref, stage) then
+          ring(id, rung[list] > 0)
+          rung[list] = rung[list] + 1
+        end
       end
     end
+    if #ids < PAGE then return end
   end
 end

@@ -58,6 +58,8 @@ local function stop(id, status, reason)
     -- A person's word stands above a newer push.
     if get(id, 'stop') ~= 'cancelled' then
       redis.call('HSET', record_key(id), 'stop', status, 'stop_reason', reason)
+      redis.call('HINCRBY', record_key(id), 'version', 1)
+      save('deployment:' .. id)
     end
     say('deployment:' .. id)
     return 'stopping'

@@ -5,6 +5,16 @@ local function know_head(slug, ref, commit, seq)
   redis.call('HSET', key('heads:' .. slug), ref, commit .. ' ' .. seq .. ' ' .. text(now))
 end
 
+-- The branches that were there before us: ref -> commit. No delivery has told of them.
+local function noted_heads(slug)
+  local flat, found = redis.call('HGETALL', key('heads:' .. slug)), {}
+  for i = 1, #flat, 2 do
+    local commit, seq = string.match(flat[i + 1], '^(%S+) (%S+)')
+    if seq == '0' then found[flat[i]] = commit end
+  end
+  return found
+end
+
 -- Whether something came of a ref after the catch-up had read `known` and before it could record.
 local function is_overtaken(slug, ref, known)
   return redis.call('EXISTS', key('project:' .. slug)) == 0

@@ -1,6 +1,15 @@
 -- A new record, and what a request was answered.
 
--- Writes a new record, its indexes and its doorbell.
+-- Puts a record among those that wait, and are listed.
+local function enlist(id, slug, ref, seq, at)
+  redis.call('ZADD', key('deployments'), at, id)
+  redis.call('ZADD', key('deployments:' .. slug), at, id)
+  redis.call('ZADD', open_key(slug, ref), seq, id)
+  redis.call('ZADD', key('waiting'), at, id)
+  redis.call('ZADD', key('project-waiting:' .. slug), at, id)
+end
+
+-- Writes a new record and its indexes.
 local function create(id, slug, fields, high)
   local project = key('project:' .. slug)
   fields.id, fields.project, fields.status = id, slug, 'received'
@@ -14,11 +23,8 @@ local function create(id, slug, fields, high)
     flat[#flat + 1], flat[#flat + 2] = name, value
   end
   redis.call('HSET', record_key(id), unpack(flat))
-  redis.call('ZADD', key('deployments'), order, id)
-  redis.call('ZADD', key('deployments:' .. slug), order, id)
-  redis.call('ZADD', open_key(slug, fields.ref), fields.seq, id)
-  redis.call('ZADD', key('waiting'), order, id)
-  redis.call('ZADD', key('project-waiting:' .. slug), order, id)
+  enlist(id, slug, fields.ref, fields.seq, order)
+  save_soon('deployment:' .. id)
 end
 
 -- What a request with this Idempotency-Key (`key:fingerprint of its body`) was answered; nil when it
