@@ -24,7 +24,9 @@ from typing import Any, Final
 
 import httpx2
 from rich.console import Console
+from rich.markup import escape
 
+from bot.cli.output import plain, seconds_in_words
 from bot.embedded.ports import kept_ports
 from tests.standin import Hook, StandIn, Worktree
 
@@ -112,16 +114,29 @@ class Stage:
         self.console.print(f"  status on the commit: {words}   [dim]{last.description}[/dim]")
         self.console.print(f"  its link: {last.target_url}", highlight=False)
 
+    async def _last_line(self, id_: str) -> str:
+        """What its log says last, which tells what takes the time."""
+        answer = await self.client.get(
+            f"{self.url}/api/v1/deployments/{id_}/log",
+            headers={"Authorization": f"Bearer {self.token}"},
+        )
+        lines = answer.text.splitlines() if answer.is_success else []
+        return plain(lines[-1])[:60] if lines else ""
+
     async def _shows(self, words: str) -> bool:
         return words in await self.page()
 
     async def _until(self, true: Callable[[], Awaitable[bool]], sha: str) -> None:
-        end = time.monotonic() + LONGEST
+        begun = time.monotonic()
+        end, look_at, line = begun + LONGEST, begun, ""
         with self.console.status("received") as spinner:
             while not await true():
                 now = await self.deployment_of(sha)
+                if now and time.monotonic() > look_at:
+                    look_at, line = time.monotonic() + 0.5, await self._last_line(now["id"])
                 if now:
-                    spinner.update(now["status"])
+                    seconds = f"{time.monotonic() - begun:.0f} s"
+                    spinner.update(escape(f"{now['status']}, {seconds}   {line}"))
                 if self.up.poll() is not None:
                     raise DemoFailed(f"`pushlane up` ended:\n{_tail(self.log)}")
                 if time.monotonic() > end:
@@ -173,6 +188,10 @@ async def play(console: Console, *, keep: bool) -> dict[str, Any]:
                 highlight=False,
             )
             await _interrupted()
+        else:
+            console.print(
+                "  It ends now, and that URL with it: scripts/demo --keep leaves it running."
+            )
         return told
 
 
@@ -183,6 +202,11 @@ async def _three_pushes(stage: Stage) -> dict[str, Any]:
     console.print(f"  [green]live after {first:.2f} s[/green]")
     await stage.told(sha, "success")
     record = await stage.deployment_of(sha)
+    took = (f"{each['name']} {seconds_in_words(each['seconds'])}" for each in record["stages"])
+    console.print(
+        f"  of it: {', '.join(took)}   [dim]building begins with npm install[/dim]",
+        highlight=False,
+    )
     states = [each.state for each in stage.github.statuses(sha)]
 
     again, begun = await stage.push("Hello again", "Say it again")

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+import re
+from typing import Any, Final
 
 import msgspec
 from starlette.requests import Request
@@ -16,6 +17,9 @@ from bot.core.errors import Rejected
 from bot.core.ledger import OUTCOMES, Delivery
 from bot.delivery import Received, payload_text, take_again
 from bot.why import why
+
+_START: Final = re.compile(r"[A-Za-z0-9-]{8,63}")
+"""So much of a GUID is enough, where no other begins with it."""
 
 
 class DeliveryShape(msgspec.Struct, frozen=True, kw_only=True):
@@ -151,6 +155,14 @@ class _Deliveries:
     async def _found(self, request: Request) -> Delivery:
         guid = request.path_params["guid"]
         found = await self._front.ledger.view.delivery(guid)
+        if found is None and _START.fullmatch(guid):
+            guids = await self._front.ledger.view.guids(guid)
+            if len(guids) > 1:
+                raise Rejected(
+                    f"{len(guids)} deliveries begin with {guid!r}: give more of it",
+                    code="delivery_ambiguous",
+                )
+            found = await self._front.ledger.view.delivery(guids[0]) if guids else None
         if found is None:
             raise Rejected(
                 f"no delivery {guid[:64]!r} was seen in the last 30 days: compare with "

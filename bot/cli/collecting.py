@@ -26,8 +26,13 @@ def gc(
 ) -> None:
     """Make room in the bucket: what no alias, branch or retention keeps.
 
-    It is condemned first, and deleted by a round an hour and a build's longest time later; the
-    server makes one each day by itself.
+    Kept is what production or a branch shows, everything of the last 14 days, the last 20 releases
+    of production and the last 3 of each branch.
+
+    What else there is one round CONDEMNED; it is WAITING for an hour and a build's longest time,
+    and then DELETED. UNKNOWN is what the bucket holds of deployments that this Redis does not know:
+    it stays. Uploads that somebody began and abandoned are ended. The server makes a round each
+    day by itself.
     """
     with connect() as server:
         answer = server.post(f"/gc{'?dry_run=1' if dry_run else ''}", seconds=_SECONDS)
@@ -56,7 +61,8 @@ def _put(found: Round) -> None:
                 if share.names and len(share.names) < share.count:
                     put(f"{word}  … and {share.count - len(share.names):,} more")
     if found.uploads:
-        say(f"{found.uploads} abandoned uploads {'would be ' if found.dry_run else ''}ended")
+        many = f"{found.uploads:,} abandoned upload{'' if found.uploads == 1 else 's'}"
+        say(f"{many} {'would be ' if found.dry_run else ''}ended")
     if found.dry_run:
         say("nothing was changed")
     if found.stopped:

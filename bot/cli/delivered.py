@@ -2,24 +2,40 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
-from urllib.parse import quote
+from collections import Counter
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from bot.cli.answers import Deliveries, Delivery, Redelivered, Refused, read
+from bot.cli.answers import Deliveries, Delivery, Redelivered, Refused, Restore, read
 from bot.cli.connect import connect
 from bot.cli.failures import wrong
-from bot.cli.names import project
+from bot.cli.names import delivery_path, project
+from bot.cli.names import repository as repository_name
 from bot.cli.options import AsJson
-from bot.cli.output import age, plain, put, put_fields, put_json, put_table, say
+from bot.cli.output import (
+    age,
+    at_terminal,
+    plain,
+    put,
+    put_fields,
+    put_json,
+    put_table,
+    say,
+    seconds_since,
+)
 from bot.cli.paging import pages
 from bot.wording import ref_in_words, size_in_words
 
 if TYPE_CHECKING:
     from bot.cli.server import Server
 
-_HELP = "The X-GitHub-Delivery of a delivery."
+_HELP: Final = "The X-GitHub-Delivery of a delivery, or its first 8 letters or more."
+_SHORT: Final = 8
+_WHOLE: Final = 36
+"""Letters of a GUID, as GitHub makes them."""
+_KEPT_SECONDS: Final = 30 * 86_400
 
 
 def deliveries(
@@ -48,7 +64,7 @@ def deliveries(
     """What GitHub delivered in the last 30 days; of one, what it led to and why."""
     asked = {
         "project": project(of_project) if of_project else "",
-        "repository": repository,
+        "repository": repository_name(repository) if repository else "",
         "outcome": outcome,
     }
     if (guid and (refused or any(asked.values()))) or (refused and any(asked.values())):
@@ -67,7 +83,7 @@ def redeliver(
 ) -> None:
     """Decide anew on a delivery that came before: when a setting has changed since, say."""
     with connect() as server:
-        answer = server.post(f"{_path(guid)}/redeliver")
+        answer = server.post(f"{delivery_path(guid)}/redeliver")
     if as_json:
         put_json(answer)
         return
@@ -78,7 +94,7 @@ def redeliver(
 
 
 def _one(server: Server, guid: str, *, as_json: bool) -> None:
-    answer = server.get(_path(guid))
+    answer = server.get(delivery_path(guid))
     if as_json:
         put_json(answer)
         return
@@ -109,19 +125,45 @@ def _list(server: Server, asked: dict[str, str], limit: int, *, as_json: bool) -
     if as_json:
         put_json({"deliveries": found, "cursor": cursor})
         return
-    if not found:
-        say(
-            "no deliveries match"
-            if any(asked.values())
-            else "no deliveries yet; what was not let in: pushlane deliveries --refused"
-        )
-        return
-    heads = ("AGE", "EVENT", "REPOSITORY", "REF", "OUTCOME", "DEPLOYMENT", "GUID", "RULE")
-    rows = [_row(read(Delivery, each)) for each in found]
-    put_table(heads, rows, elastic=("REPOSITORY", "REF", "RULE"))
+    lost = "" if cursor else _lost(server)
+    if found:
+        heads = ("AGE", "EVENT", "REPOSITORY", "REF", "OUTCOME", "DEPLOYMENT", "GUID", "RULE")
+        records = [read(Delivery, each) for each in found]
+        guids = _shown([each.guid for each in records])
+        rows = [_row(each, guid) for each, guid in zip(records, guids, strict=True)]
+        put_table(heads, rows, elastic=("REPOSITORY", "REF", "RULE"))
+    elif any(asked.values()):
+        say("no deliveries match")
+    elif not lost:
+        say("no deliveries yet; what was not let in: pushlane deliveries --refused")
+    if lost:
+        say(lost)
 
 
-def _row(found: Delivery) -> list[str]:
+def _lost(server: Server) -> str:
+    """What is to be said of a restoration in the time of which deliveries are kept."""
+    last = read(Restore, server.get("/restore"))
+    seconds = seconds_since(last.ended_at)
+    brought = last.projects or last.aliases or last.deployments
+    if last.state != "restored" or not brought or seconds is None or seconds > _KEPT_SECONDS:
+        return ""
+    return (
+        f"this Redis was restored {age(last.ended_at)} ago ({plain(last.ended_at or '')}): "
+        "the deliveries before that were lost with the one before it"
+    )
+
+
+def _shown(guids: Sequence[str]) -> list[str]:
+    """At a terminal the first letters of each, where no other of them begins so."""
+    starts = Counter(guid[:_SHORT] for guid in guids)
+    short = at_terminal()
+    return [
+        guid[:_SHORT] if short and len(guid) == _WHOLE and starts[guid[:_SHORT]] == 1 else guid
+        for guid in guids
+    ]
+
+
+def _row(found: Delivery, guid: str) -> list[str]:
     return [
         age(found.at),
         plain(found.event),
@@ -129,7 +171,7 @@ def _row(found: Delivery) -> list[str]:
         plain(ref_in_words(found.ref)),
         plain(found.outcome),
         plain(found.deployment or "-"),
-        plain(found.guid),
+        plain(guid),
         plain(found.rule),
     ]
 
@@ -159,7 +201,3 @@ def _refused(server: Server, *, as_json: bool) -> None:
     ]
     put_table(heads, rows, elastic=("PEER", "REPOSITORY"))
     say("all but the code and the peer is what the sender claims")
-
-
-def _path(guid: str) -> str:
-    return f"/deliveries/{quote(guid, safe='')}"

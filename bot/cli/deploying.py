@@ -13,7 +13,7 @@ import typer
 from bot.cli.answers import Failure, Record, read
 from bot.cli.connect import connect
 from bot.cli.failures import ExitCode, Unreachable
-from bot.cli.names import newest, target
+from bot.cli.names import deployment_path, newest, target
 from bot.cli.options import AsJson, Deployment, Logs, Wait
 from bot.cli.output import log_line, plain, put, put_json, say, seconds_in_words, shows_colour
 from bot.core.deployment import Status
@@ -46,7 +46,7 @@ def redeploy(
     """Build a deployment's commit anew."""
     with connect() as server:
         old = read(Record, newest(server, what))
-        answer = server.post(f"/deployments/{old.id}/redeploy")
+        answer = server.post(f"{deployment_path(old.id)}/redeploy")
         _see_through(server, answer, wait=wait, logs=logs, as_json=as_json)
 
 

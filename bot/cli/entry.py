@@ -19,7 +19,7 @@ from bot.cli.looking import list_, logs, projects, queue, status
 from bot.cli.moving import cancel, promote, rollback, unpin
 from bot.cli.output import plain, put, put_json, say
 from bot.cli.restoring import restore
-from bot.cli.usage import Verb, Verbs, wrong_usage
+from bot.cli.usage import Verb, Verbs, whole_lines, wrong_usage
 from bot.core.errors import PushlaneError
 
 app = typer.Typer(
@@ -40,7 +40,9 @@ _GROUPS = {
 }
 for _panel, _verbs in _GROUPS.items():
     for _verb in _verbs:
-        app.command(_verb.__name__.rstrip("_"), cls=Verb, rich_help_panel=_panel)(_verb)
+        app.command(
+            _verb.__name__.rstrip("_"), cls=Verb, rich_help_panel=_panel, help=whole_lines(_verb)
+        )(_verb)
 
 
 def _version(wanted: bool) -> None:

@@ -10,6 +10,7 @@ from typing import Any, Final, TypeAlias
 import msgspec
 
 from bot.cli.failures import Unreachable, wrong
+from bot.cli.names import deployment_path
 from bot.cli.server import Server
 
 PATIENCE_SECONDS = 30.0
@@ -54,7 +55,7 @@ def follow(server: Server, id_: str) -> Iterator[Event]:
         Rejected: The server refuses: no such deployment, say.
         Unreachable: It was out of reach for longer than `PATIENCE_SECONDS`.
     """
-    path = f"/deployments/{id_}/log"
+    path = f"{deployment_path(id_)}/log"
     last_id, pause = "", _FIRST_PAUSE
     away_since: float | None = None
     while True:

@@ -11,7 +11,7 @@ from bot.cli.answers import Page, Projects, Queue, Record, read
 from bot.cli.connect import connect
 from bot.cli.deploying import conclude, goes_on, watch
 from bot.cli.failures import ExitCode
-from bot.cli.names import newest, project
+from bot.cli.names import deployment_path, newest, project
 from bot.cli.options import AsJson, Deployment
 from bot.cli.output import (
     age,
@@ -34,6 +34,10 @@ if TYPE_CHECKING:
     from bot.cli.server import Server
 
 _STATUSES = ", ".join(Status)
+_NO_LOG = (
+    "there is nothing of its log: a build's is kept in the bucket, but the lines before it are in "
+    "Redis only, for 7 days, and are lost with it"
+)
 
 
 def list_(
@@ -101,13 +105,16 @@ def logs(
     with connect() as server:
         record = read(Record, newest(server, what))
         if not following:
-            lines = server.text(f"/deployments/{record.id}/log")
+            lines = server.text(f"{deployment_path(record.id)}/log")
             if as_json:
                 put_json({"deployment": record.id, "lines": list(lines)})
                 return
-            colour = shows_colour(sys.stdout)
+            colour, empty = shows_colour(sys.stdout), True
             for line in lines:
                 put(log_line(line, colour=colour))
+                empty = False
+            if empty:
+                say(_NO_LOG if record.ended else "nothing is logged yet")
             return
         kept: list[str] | None = [] if as_json else None
         answer = _followed(server, record.id, kept)

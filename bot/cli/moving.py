@@ -8,7 +8,7 @@ import typer
 
 from bot.cli.answers import Cancelled, Move, read
 from bot.cli.connect import connect
-from bot.cli.names import deployment_id, project_path
+from bot.cli.names import deployment_id, deployment_path, project_path
 from bot.cli.options import AsJson, DeploymentId, Project
 from bot.cli.output import plain, put, put_json, say
 
@@ -17,7 +17,7 @@ def cancel(what: DeploymentId, as_json: AsJson = False) -> None:
     """Call a deployment off. One that is being built ends within moments."""
     id_ = deployment_id(what)
     with connect() as server:
-        answer = server.post(f"/deployments/{id_}/cancel")
+        answer = server.post(f"{deployment_path(id_)}/cancel")
     if as_json:
         put_json(answer)
         return
@@ -29,7 +29,7 @@ def promote(what: DeploymentId, as_json: AsJson = False) -> None:
     """Point production at a deployment that is ready. Nothing is built anew."""
     id_ = deployment_id(what)
     with connect() as server:
-        answer = server.post(f"/deployments/{id_}/promote")
+        answer = server.post(f"{deployment_path(id_)}/promote")
     _moved(answer, as_json=as_json)
 
 

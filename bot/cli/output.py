@@ -89,19 +89,31 @@ def seconds_in_words(seconds: float | None) -> str:
     return f"{minutes} min {rest} s"
 
 
-def age(at: str | None) -> str:
-    """How long ago an ISO 8601 time was: `12 s`, `3 min`, `5 h`, `2 d`; `-` for an unknown one."""
+def seconds_since(at: str | None) -> float | None:
+    """Seconds from an ISO 8601 time to now, none of them negative; None for an unknown one."""
     try:
         since = datetime.fromisoformat(at or "")
     except ValueError:
-        return "-"
+        return None
     if since.tzinfo is None:
         since = since.replace(tzinfo=UTC)
-    seconds = max((datetime.now(UTC) - since).total_seconds(), 0)
+    return max((datetime.now(UTC) - since).total_seconds(), 0)
+
+
+def age(at: str | None) -> str:
+    """How long ago an ISO 8601 time was: `12 s`, `3 min`, `5 h`, `2 d`; `-` for an unknown one."""
+    seconds = seconds_since(at)
+    if seconds is None:
+        return "-"
     for length, unit in _UNITS:
         if seconds >= length:
             return f"{seconds / length:.0f} {unit}"
     return f"{seconds:.0f} s"
+
+
+def at_terminal() -> bool:
+    """Whether stdout is one: then a table is cut to its width, and GUIDs to their beginning."""
+    return sys.stdout.isatty()
 
 
 def put_table(
@@ -114,7 +126,7 @@ def put_table(
     from rich.cells import cell_len, set_cell_size
 
     widths = [max(map(cell_len, column)) for column in zip(heads, *rows, strict=True)]
-    if sys.stdout.isatty():
+    if at_terminal():
         over = sum(widths) + 2 * (len(widths) - 1) - shutil.get_terminal_size().columns
         for _ in range(over if elastic else 0):
             widest = max(map(heads.index, elastic), key=widths.__getitem__)

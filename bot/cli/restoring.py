@@ -11,7 +11,7 @@ import typer
 from bot.cli.answers import Restore, read
 from bot.cli.connect import connect
 from bot.cli.options import AsJson
-from bot.cli.output import plain, put, put_json, say
+from bot.cli.output import age, plain, put, put_json, say
 from bot.cli.progress import spinning
 
 if TYPE_CHECKING:
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 _PAUSE_SECONDS: Final = 0.3
 _SAID_SECONDS: Final = 5.0
+_SECONDS: Final = 300.0
+"""The server looks through the bucket before it answers."""
 
 
 def restore(
@@ -36,14 +38,19 @@ def restore(
     A bot begins by itself when it finds its Redis empty; then this waits for the end.
     """
     with connect() as server:
-        asked = read(Restore, server.post("/restore", {"force": force}))
+        asked = read(Restore, server.post("/restore", {"force": force}, seconds=_SECONDS))
         with spinning("restoring"):
             found = _followed(server, asked)
     if as_json:
         put_json(msgspec.to_builtins(found))
         return
+    if found.state == "whole":
+        put("nothing is lacking: the ledger holds all that the bucket does")
+        return
+    last = f"the last restoration, {age(found.ended_at)} ago: "
     put(
-        f"restored {_count(found.projects, 'project')}, {_count(found.aliases, 'alias')}, "
+        (last if asked.state == "restored" else "")
+        + f"restored {_count(found.projects, 'project')}, {_count(found.aliases, 'alias')}, "
         f"{_count(found.deployments, 'deployment')}"
         + (f" ({plain(found.ended_at)})" if found.ended_at else "")
     )

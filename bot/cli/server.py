@@ -142,6 +142,8 @@ class Server:
             said = str(error) or type(error).__name__
             if "CERTIFICATE_VERIFY_FAILED" in said:
                 said += "; SSL_CERT_FILE names the CA bundle to trust"
+            if "refused" in said.lower() and is_loopback(self.url):
+                said += "; start one here by `pushlane up`"
             raise Unreachable(f"{self.url} cannot be reached: {said}") from error
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Callable
 from typing import Any
 
 from typer.core import TyperCommand, TyperGroup, TyperOption
@@ -25,6 +27,12 @@ class Verbs(TyperGroup):
     def get_params(self, ctx: Any) -> list[Any]:
         """Its own options, as they are shown."""
         return _shown(super().get_params(ctx))
+
+
+def whole_lines(verb: Callable[..., None]) -> str:
+    """A verb's docstring, each paragraph on one line: so it is wrapped where the terminal ends."""
+    paragraphs = (inspect.getdoc(verb) or "").split("\n\n")
+    return "\n\n".join(" ".join(each.split()) for each in paragraphs)
 
 
 def wrong_usage(error: TyperException) -> Rejected:

@@ -35,7 +35,7 @@ is shared.
 | `…:history:<slug>` | ZSET id -> seq, ready in production | permanent, trimmed | finish |
 | `…:unreported` | ZSET `<slug>:<commit>` -> due ms | empty when at rest | every verb, told |
 | `…:report:<slug>:<commit>` | HASH deployment, seq, version, told … | 30 days | every verb, told |
-| `…:log:<id>:<claim>` | STREAM line | 7 days; 1 hour once the bucket has it | append |
+| `…:log:<id>:<claim>` | STREAM line | 7 days; 10 minutes once the bucket has it | append |
 | `…:report-pause` | STRING | GitHub's rate limit | later |
 | `…:posts-minute`, `…:posts-hour` | STRING statuses posted | a minute, an hour | told |
 | `…:condemned` | ZSET object name -> due ms | until deleted | condemn, acquit |

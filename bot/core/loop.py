@@ -59,25 +59,29 @@ class Loop:
     under_way: set[asyncio.Task[None]] = field(default_factory=set)
     """The deployments that are held. Cancelled, each is given back."""
 
+    away: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set while Redis is: so that of all who wait for it one says so."""
+
     async def serve(self) -> None:
         """Takes one deployment after another until `ending` is set. A Redis away is waited for."""
-        pause, away = _FIRST_PAUSE, False
+        pause = _FIRST_PAUSE
         while not self.ending.is_set():
             try:
                 # Never cancelled from outside: a BLPOP that is loses what the server pops for it.
                 # It ends by itself within two seconds.
                 id_ = await self.ledger.claims.wait(self.stage)
-                if away:
+                if self.away.is_set():
                     log.info("Redis is back")
-                pause, away = _FIRST_PAUSE, False
+                    self.away.clear()
+                pause = _FIRST_PAUSE
                 if id_ is not None:
                     await self._answer(id_)
             except Errored as error:
                 if self.ending.is_set():
                     return
-                if not away:
+                if not self.away.is_set():
                     log.warning("Redis is away, waiting for it", extra={"error": error.message})
-                away = True
+                    self.away.set()
                 await asyncio.sleep(pause)
                 pause = min(2 * pause, _LONGEST_PAUSE)
 

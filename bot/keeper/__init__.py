@@ -17,7 +17,7 @@ from bot.core.bucket import Bucket
 from bot.core.errors import Errored, Rejected
 from bot.core.ledger import Ledger
 from bot.core.ledger.restores import Begun, Progress, State
-from bot.keeper.restoring import restore
+from bot.keeper.restoring import lacking, restore
 from bot.keeper.saving import save_due
 
 log = logging.getLogger(__name__)
@@ -45,6 +45,8 @@ class Keeper:
         self._make_bucket = make_bucket
         self._restored = restored
         self._asked: asyncio.Queue[str] = asyncio.Queue()
+        self._at_start = ledger.connection.furthest
+        """Nothing was seen of the ledger while it is no further."""
         self.trouble = ""
         """What is in the way of a restoration; empty when nothing is."""
 
@@ -67,7 +69,8 @@ class Keeper:
         """What a person asks for. Answers at once; `progress` tells the rest.
 
         A ledger that is empty or behind is being restored already. One that is not gets what it
-        lacks only with `force`. Raises `Rejected` (409 `ledger_not_empty`).
+        lacks only with `force`; where it lacks nothing, nothing is done.
+        Raises `Rejected` (409 `ledger_not_empty`), and `Errored` when the bucket cannot be read.
         """
         now = await self.progress()
         if now.going_on or not now.epoch:
@@ -75,9 +78,12 @@ class Keeper:
         if not force:
             if now.last and now.last.epoch == now.epoch:
                 return now
+            wanted = await lacking(self._ledger.restores, self._bucket)
+            if not wanted:
+                return now
             raise Rejected(
-                "the ledger is not empty: --force brings back what it lacks, and leaves alone what "
-                "it holds",
+                f"the ledger is not empty, and lacks {len(wanted):,} of the things that the bucket "
+                "holds: --force brings back what it lacks, and leaves alone what it holds",
                 code="ledger_not_empty",
                 http_status=409,
             )
@@ -132,8 +138,10 @@ class Keeper:
         begun = await restores.begin(token)
         if begun is Begun.HELD:
             return False
-        if begun is Begun.BEHIND:
+        if begun is Begun.BEHIND and self._ledger.connection.furthest > self._at_start:
             log.warning("the ledger in Redis is empty, or older than it was: looking in the bucket")
+        elif begun is Begun.BEHIND:
+            log.info("this Redis holds no ledger yet: looking in the bucket for one")
 
         async def tell(progress: Progress) -> None:
             if progress.of and not progress.done:
@@ -149,7 +157,7 @@ class Keeper:
                 "restored from the bucket", extra=counts | {"deployments": found.deployments}
             )
         elif begun is Begun.BEHIND:
-            log.info("the bucket holds nothing that the ledger lacks: it is open")
+            log.info("the bucket holds nothing that the ledger lacks")
         await self._is_behind()
         if begun is Begun.BEHIND:
             self._restored()

@@ -36,18 +36,7 @@ async def restore(
     it is news there. `tell` hears how far it is.
     Raises `Errored`, also (`saved_too_new`) for what a newer Pushlane saved.
     """
-    newest = _newest(
-        [name for folder in FOLDERS.values() for name in await bucket.list(f"{folder}/")]
-    )
-    wanted: list[tuple[str, int]] = []
-    for kind in FOLDERS:
-        # The newest first: what a branch shows now is known before what it showed a year ago.
-        things = sorted(
-            (each for each in newest.items() if each[0].startswith(f"{kind}:")), reverse=True
-        )
-        for some in _parts(things, _ASKED_AT_ONCE):
-            wanted += [some[place] for place in await restores.lacking(some)]
-
+    wanted = await lacking(restores, bucket)
     progress = Progress(of=len(wanted))
     await tell(progress)
     for part in _parts(wanted, _MERGED_AT_ONCE):
@@ -65,6 +54,25 @@ async def restore(
         progress = msgspec.structs.replace(progress, done=progress.done + len(part))
         await tell(progress)
     return progress
+
+
+async def lacking(restores: Restores, bucket: Bucket) -> list[tuple[str, int]]:
+    """What the bucket holds and the ledger lacks, or has older: things with their versions.
+
+    Raises `Errored`.
+    """
+    newest = _newest(
+        [name for folder in FOLDERS.values() for name in await bucket.list(f"{folder}/")]
+    )
+    wanted: list[tuple[str, int]] = []
+    for kind in FOLDERS:
+        # The newest first: what a branch shows now is known before what it showed a year ago.
+        things = sorted(
+            (each for each in newest.items() if each[0].startswith(f"{kind}:")), reverse=True
+        )
+        for some in _parts(things, _ASKED_AT_ONCE):
+            wanted += [some[place] for place in await restores.lacking(some)]
+    return wanted
 
 
 def _newest(names: Sequence[str]) -> dict[str, int]:

@@ -9,7 +9,7 @@ from tests.chaos.evidence import Evidence
 
 
 def figures(evidence: Evidence) -> dict[str, float]:
-    """Counts, and the slowest of each thing that has a limit, in seconds."""
+    """Counts, and the slowest of each thing that has a limit, in seconds, where it was seen."""
     refused = [sent.seconds for sent in evidence.sent if sent.status == 503 and not sent.excused]
     returns: dict[str, list[float]] = {"kill": [], "silence": []}
     for back in evidence.returns:
@@ -21,14 +21,16 @@ def figures(evidence: Evidence) -> dict[str, float]:
         max(int(record.get(f"{stage}_attempts", "0")) for stage in ("fetch", "build"))
         for record in evidence.records.values()
     )
+    seconds = {
+        "slowest_503_seconds": refused,
+        "slowest_return_seconds": returns["kill"],
+        "slowest_return_from_silence_seconds": returns["silence"],
+        "slowest_stop_seconds": stops,
+    }
     return {
         "refused_503": len(refused),
-        "slowest_503_seconds": _most(refused),
         "returns_of_redis": sum(map(len, returns.values())),
-        "slowest_return_seconds": _most(returns["kill"]),
-        "slowest_return_from_silence_seconds": _most(returns["silence"]),
         "stops": len(stops),
-        "slowest_stop_seconds": _most(stops),
         "probes": len(evidence.probes),
         "probes_without_redis": len(away),
         "served_without_redis": sum(probe.status == 200 for probe in away),
@@ -36,8 +38,5 @@ def figures(evidence: Evidence) -> dict[str, float]:
         "pages_checked": len(evidence.pages),
         "releases_checked": len(evidence.manifests),
         "logs_checked": len(evidence.log_spans),
+        **{name: round(max(each), 2) for name, each in seconds.items() if each},
     }
-
-
-def _most(seconds: list[float]) -> float:
-    return round(max(seconds, default=0.0), 2)

@@ -41,6 +41,7 @@ from tests.standin import ZERO
 PROJECTS: Final = 8
 POISONED: Final = f"{OWNER}/poison"
 SETTLE_MOST: Final = 150.0
+"""Longer than 60 s is a violation of I2; it goes on to tell what is slow from what is stuck."""
 _AFTERMATH_SECONDS: Final = 40.0
 _EMPTY: Final = ("waiting", "active", "delayed", "unreported", "unsaved")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
 
 import httpx2
 import pytest
@@ -12,6 +13,7 @@ from starlette.applications import Starlette
 
 from bot import api
 from bot.collector import Collector
+from bot.core import keys
 from bot.core import settings as all_settings
 from bot.core.bucket import Bucket
 from bot.logs import Logs
@@ -21,6 +23,7 @@ from tests.apistub import Stub, serve, tell
 from tests.builders import a_push, built
 from tests.front import TOKEN, is_problem
 from tests.keeping import Kept, flush, kept
+from tests.ledgers import redis_of
 
 RESTORED = {
     "state": "restored",
@@ -64,11 +67,15 @@ async def test_it_is_behind_the_same_door_as_everything(own: Kept) -> None:
 
 
 async def test_one_that_was_never_lost_is_whole_and_restored_by_force_only(own: Kept) -> None:
-    await built(own.ledger, await own.ledger.records.record(a_push("A")))
+    record = await built(own.ledger, await own.ledger.records.record(a_push("A")))
     await own.saved()
     async with asked(own) as client:
         answer = (await client.get("/restore")).json()
         assert (answer["state"], answer["begun_at"]) == ("whole", None)
+        whole = await client.post("/restore")
+        assert (whole.status_code, whole.json()["state"]) == (200, "whole")
+        prefix = own.ledger.connection.prefix
+        await redis_of(own.ledger).delete(keys.deployment(prefix, record.id))
         refused = await client.post("/restore")
         assert is_problem(refused, 409, "ledger_not_empty")
         wrong = await client.post("/restore", json={"forced": True})
@@ -79,7 +86,7 @@ async def test_one_that_was_never_lost_is_whole_and_restored_by_force_only(own: 
         answer = (await client.get("/restore")).json()
         assert answer["state"] == "restored"
         assert answer["begun_at"] <= answer["ended_at"]
-        assert (answer["projects"], answer["aliases"], answer["deployments"]) == (0, 0, 0)
+        assert (answer["projects"], answer["aliases"], answer["deployments"]) == (0, 0, 1)
         assert found.epoch
 
 
@@ -131,6 +138,23 @@ class TestCommand:
         assert done.out.startswith("restored 1 project, 2 aliases, 1,234 deployments")
         assert "restoring: 50 of 1237" in done.err
         assert stub.seen[0].body == {"force": False}
+
+    def test_one_that_lacks_nothing_is_told_so(
+        self, stub: Stub, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        stub.on("POST", "/restore", RESTORED | {"state": "whole", "ended_at": None})
+        done = tell(capsys, "restore")
+        assert (done.code, done.err) == (0, "")
+        assert done.out == "nothing is lacking: the ledger holds all that the bucket does\n"
+
+    def test_one_of_long_ago_is_told_as_the_last_one(
+        self, stub: Stub, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        ago = (datetime.now(UTC) - timedelta(minutes=3, seconds=5)).isoformat()
+        stub.on("POST", "/restore", RESTORED | {"ended_at": ago})
+        done = tell(capsys, "restore")
+        assert done.code == 0
+        assert done.out.startswith("the last restoration, 3 min ago: restored 1 project, 2 ")
 
     def test_force_is_handed_on_and_json_is_one_line(
         self, stub: Stub, capsys: pytest.CaptureFixture[str]

@@ -242,6 +242,24 @@ def test_what_has_no_deployment_yet_says_how_to_make_one(stub: Stub, pushlane: P
         assert told.err.startswith("error: acme/site has no deployment yet: pushlane deploy ")
 
 
+def test_a_log_of_which_nothing_is_there_says_why(stub: Stub, pushlane: Pushlane) -> None:
+    for status, words in (("errored", "Redis only, for 7 days"), ("fetching", "nothing is logged")):
+        stub.on("GET", f"/deployments/{ID}", record(status))
+        stub.on("GET", f"/deployments/{ID}/log", Reply("", type="text/plain"))
+        told = pushlane("logs", ID)
+        assert (told.code, told.out) == (0, "")
+        assert words in told.err
+
+
+def test_what_names_nothing_is_said_to_be_neither_deployment_nor_project(
+    stub: Stub, pushlane: Pushlane
+) -> None:
+    stub.on("GET", "/deployments", problem(404, "project_not_found", "there is no project"))
+    told = pushlane("status", "nonsense")
+    assert (told.code, told.out) == (2, "")
+    assert told.err == "error: there is no deployment or project 'nonsense' (not_found)\n"
+
+
 def test_cancel_says_whether_it_is_done_or_on_the_way(stub: Stub, pushlane: Pushlane) -> None:
     path = f"/deployments/{ID}/cancel"
     for outcome, words in (("cancelled", "is cancelled"), ("stopping", "is asked to stop")):
@@ -304,7 +322,7 @@ def test_projects_queue_and_deliveries_are_shown(stub: Stub, pushlane: Pushlane)
     assert told.endswith(f"  {ID}  site  building for 3.2 s\n")
 
     delivery = {
-        "guid": "a/b c",
+        "guid": "8f2c41d0",
         "event": "push",
         "repository": "acme/site",
         "ref": "refs/heads/main",
@@ -313,8 +331,8 @@ def test_projects_queue_and_deliveries_are_shown(stub: Stub, pushlane: Pushlane)
         "deployment": ID,
         "at": "2026-01-02T03:04:00.000Z",
     }
-    stub.on("GET", "/deliveries/a/b c", delivery)
-    told = pushlane("deliveries", "a/b c").out
+    stub.on("GET", "/deliveries/8f2c41d0", delivery)
+    told = pushlane("deliveries", "8f2c41d0").out
     assert f"deployment  {ID}\n" in told
     assert "rule        a push of a branch\n" in told
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import TypeAlias
@@ -11,8 +12,9 @@ from typing import TypeAlias
 import pytest
 
 from bot.core import keys
+from bot.core.ledger.restores import Progress
 from bot.wording import size_in_words
-from tests.apistub import Told, tell
+from tests.apistub import Told, at_terminal, tell
 from tests.builders import commit, finished, queued
 from tests.conftest import S3
 from tests.front import TOKEN, FrontDoor, a_front_door, a_payload, served
@@ -75,6 +77,9 @@ async def test_deliveries_may_be_narrowed_down(door: FrontDoor, pushlane: Pushla
     told = await pushlane("deliveries", "--outcome", "lost")
     assert told.code == 2
     assert "it takes recorded, repeated" in told.err
+    told = await pushlane("deliveries", "--repository", "nope")
+    assert (told.code, told.out) == (2, "")
+    assert "'nope' is no repository; it takes OWNER/NAME" in told.err
     for words in (("g1", "--refused"), ("g1", "--project", "x"), ("--refused", "--project", "x")):
         assert (await pushlane("deliveries", *words)).code == 2
 
@@ -109,6 +114,53 @@ async def test_one_says_what_it_led_to_and_why(door: FrontDoor, pushlane: Pushla
     told = await pushlane("deliveries", "other")
     assert told.code == 2
     assert "compare with the webhook's recent deliveries on GitHub" in told.err
+
+
+async def test_the_beginning_of_a_guid_is_enough(door: FrontDoor, pushlane: Pushlane) -> None:
+    first, second = (f"8f2c41d0-{each * 4}-11ef-8c3b-1d2e3f4a5b6c" for each in "12")
+    other = "61b0e7aa-0000-11ef-8c3b-1d2e3f4a5b6c"
+    for number, guid in enumerate((first, second, other)):
+        await door.send(a_payload("A", branch=f"b{number}"), guid=guid)
+    assert (await pushlane("deliveries", other[:8])).out.startswith(f"delivery    {other}\n")
+    assert (await pushlane("redeliver", first[:11])).code == 0
+    told = await pushlane("deliveries", first[:8])
+    assert told.code == 2
+    assert "2 deliveries begin with '8f2c41d0': give more of it (delivery_ambiguous)" in told.err
+    assert "delivery_not_found" in (await pushlane("deliveries", other[:7])).err
+
+
+@pytest.mark.parametrize("text", ["../../x", "../gc?dry_run=1#", "", "a/b", "x" * 65, "é"])
+async def test_what_is_no_guid_never_reaches_the_server(text: str, pushlane: Pushlane) -> None:
+    told = await pushlane("redeliver", text)
+    assert (told.code, told.out) == (2, "")
+    assert told.err.startswith(f"error: {text!r} is no GUID")
+
+
+async def test_at_a_terminal_a_row_fits_and_guids_are_short_where_that_is_enough(
+    door: FrontDoor, pushlane: Pushlane, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = "8f2c41d0-0000-11ef-8c3b-1d2e3f4a5b6c"
+    await door.send(a_payload("A", branch="a-branch-with-a-long-name"), guid=one)
+    await door.send({"action": "created"}, event="star", guid="61b0e7aa")
+    assert one in (await pushlane("deliveries")).out
+    monkeypatch.setenv("COLUMNS", "80")
+    _, screen = await asyncio.to_thread(at_terminal, "deliveries", alone=False)
+    lines = screen.replace("\x1b[1m", "").replace("\x1b[0m", "").splitlines()
+    assert max(map(len, lines)) <= 80
+    assert lines[2].split()[7] == "8f2c41d0"
+
+
+async def test_what_a_restoration_could_not_bring_back_is_said(
+    door: FrontDoor, pushlane: Pushlane
+) -> None:
+    restores = door.ledger.restores
+    await restores.begin("token")
+    now = int(time.time() * 1000)
+    await restores.end("token", Progress(begun_at=now, ended_at=now, deployments=1), noted=True)
+    told = await pushlane("deliveries")
+    assert (told.code, told.out) == (0, "")
+    assert told.err.startswith("this Redis was restored ")
+    assert "the deliveries before that were lost" in told.err
 
 
 async def test_what_was_refused_is_counted_and_shown(door: FrontDoor, pushlane: Pushlane) -> None:

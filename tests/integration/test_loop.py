@@ -236,7 +236,7 @@ class TestServe:
             return await own.ledger.claims.finish(deployment, SKIPPED)
 
         loop = a_loop(own.ledger, work)
-        serving = asyncio.create_task(loop.serve())
+        serving = asyncio.gather(*(loop.serve() for _ in range(3)))
         first = await pushed(own.ledger, branch="one")
         await until(lambda: is_skipped(own.ledger, first))
         await own.server.stop()
@@ -252,6 +252,8 @@ class TestServe:
         assert time.monotonic() - back < 5
         loop.ending.set()
         await serving
+        said = [record.getMessage() for record in caplog.records]
+        assert said.count("Redis is away, waiting for it") == 1, "once for all who wait"
 
 
 async def is_skipped(ledger: Ledger, id_: str) -> bool:

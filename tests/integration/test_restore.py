@@ -345,8 +345,14 @@ class TestAsked:
     async def test_a_ledger_that_is_in_use_is_left_alone_unless_told_otherwise(
         self, own: Kept
     ) -> None:
-        await own.ledger.records.record(a_push("A"))
-        with pytest.raises(Rejected, match="--force") as raised:
+        ledger = own.ledger
+        record = await built(ledger, await ledger.records.record(a_push("A")))
+        await own.saved()
+        found = await own.keeper.restore(force=False)
+        assert (found.going_on, found.last) == (None, None), "nothing is lacking"
+        prefix = ledger.connection.prefix
+        await redis_of(ledger).delete(keys.deployment(prefix, record.id))
+        with pytest.raises(Rejected, match=r"lacks 1 of the things .* --force") as raised:
             await own.keeper.restore(force=False)
         assert (raised.value.code, raised.value.http_status) == ("ledger_not_empty", 409)
 
@@ -371,6 +377,14 @@ class TestAsked:
         assert await alias_of(ledger, "site") == flight.id
         move = await ledger.aliases.rollback("site", to=first.id)
         assert move.deployment == first.id
+
+
+async def test_a_first_start_alarms_nobody(
+    redis_url: str, prefix: str, bucket: Bucket, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with kept(redis_url, prefix, bucket) as own:
+        await own.whole()
+    assert [each for each in caplog.records if each.levelno >= logging.WARNING] == []
 
 
 async def test_what_is_older_than_what_is_here_is_not_merged(ledger: Ledger) -> None:

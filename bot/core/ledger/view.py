@@ -193,6 +193,12 @@ class View:
         )
         return _delivery(guid, found) if found else None
 
+    async def guids(self, start: str) -> list[str]:
+        """The GUIDs that begin so, of the newest 10,000 deliveries."""
+        name = keys.named(self._connection.prefix, "deliveries")
+        newest = await self._connection.guard(self._redis.zrange(name, 0, 9_999, desc=True))
+        return [guid for guid in newest if guid.startswith(start)]
+
     async def deliveries(
         self,
         *,

@@ -1,4 +1,4 @@
-"""The invariants I1 to I15 of the queue protocol, and its rule 14, each a function of evidence."""
+"""The invariants I1 to I15 of the queue protocol and S14 of the bucket, functions of evidence."""
 
 from __future__ import annotations
 
