@@ -40,6 +40,8 @@ What it enters into the stack is left after the claim has ended: nobody waits fo
 
 _LONGEST_PAUSE: Final = 2.0
 _FIRST_PAUSE: Final = 0.1
+_RETURN_SECONDS: Final = 3.0
+"""So long a claim that could not be given back is tried to be."""
 _VERB_PAUSE: Final = 0.25
 _LEAST_BYTES: Final = 16_000_000
 """A disk with less is full: what was written in vain is removed again."""
@@ -136,12 +138,20 @@ class Loop:
             log.exception("an error that nobody foresaw", extra=about)
 
     async def _returned(self, deployment: Deployment) -> None:
-        about = {"deployment": deployment.id}
-        try:
-            await self.ledger.claims.give_back(deployment)
-            log.info("given back", extra=about)
-        except PushlaneError as error:
-            log.warning("could not be given back", extra=about | {"error": error.message})
+        """Gives it back; a Redis that is away is waited for as long as an end may take."""
+        about: dict[str, object] = {"deployment": deployment.id}
+        until = time.monotonic() + _RETURN_SECONDS
+        while True:
+            try:
+                given = await self.ledger.claims.give_back(deployment)
+            except PushlaneError as error:
+                if time.monotonic() < until:
+                    await asyncio.sleep(_FIRST_PAUSE)
+                    continue
+                log.warning("could not be given back", extra=about | {"error": error.message})
+            else:
+                log.info("given back" if given else "lost before it was given back", extra=about)
+            return
 
 
 async def persistently(lease: Lease, verb: Callable[[], Awaitable[T]]) -> T:

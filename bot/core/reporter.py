@@ -101,6 +101,8 @@ class Reporter:
         self._said: dict[tuple[str, str], float] = {}
         self._is_away = False
         """Whether GitHub has failed, for no fault of a request's."""
+        self._limited_until = 0.0
+        """By the monotonic clock: the ledger, which holds all processes back, is told later."""
 
     async def follow(self) -> None:
         """Reports until it is cancelled, also while Redis or GitHub come and go.
@@ -140,6 +142,9 @@ class Reporter:
         """Begins to report what is due first and answers 0, or the seconds until something is."""
         await self._slots.acquire()
         begun_at = time.monotonic()
+        if (limited := self._limited_until - begun_at) > 0:
+            self._slots.release()
+            return limited
         try:
             report, pause = await self._reports.lease(seconds=LEASE_SECONDS)
         except BaseException:
@@ -192,6 +197,7 @@ class Reporter:
                     return _Left()
             await self._post(report, status, begun_at)
         except Limited as limit:
+            self._limited_until = max(self._limited_until, time.monotonic() + limit.seconds)
             self._say("", limit)
             return _Later(limit.seconds, everyone=True)
         except Refused as error:

@@ -24,7 +24,7 @@ BASE = keys.base(f"{PREFIX}:")
 _ENDS = frozenset(status.value for status in ENDED)
 _FIELDS = (
     "status", "ended_at", "ended_claim", "fetch_attempts", "build_attempts", "stop", "project",
-    "ref", "trigger",
+    "ref", "trigger", "error_code",
 )  # fmt: skip
 _CONSISTENT = """
 -- Which ids are in an index that does not fit their status, or missing from one that does.
@@ -172,7 +172,9 @@ class Watch:
         seen = self.sightings.setdefault(id_, Sighting())
         status = found["status"]
         attempts = (int(found["fetch_attempts"] or 0), int(found["build_attempts"] or 0))
-        if attempts[0] < seen.attempts[0] or attempts[1] < seen.attempts[1]:
+        fell = attempts[0] < seen.attempts[0] or attempts[1] < seen.attempts[1]
+        # What waits for its project's other fetches counts no attempt.
+        if fell and found["error_code"] != "project_busy":
             seen.falls.append((time.time(), f"{seen.attempts} → {attempts}"))
         if seen.ends and status not in _ENDS:
             seen.left_end.append(status)

@@ -142,7 +142,7 @@ async def test_a_fenced_claim_can_write_nothing(ledger: Ledger) -> None:
         await ledger.claims.finish(lost, Ending(status=Status.FAILED))
     with pytest.raises(Stopped):
         await ledger.claims.retry(lost, Errored("x", code="x"))
-    await ledger.claims.give_back(lost)
+    assert not await ledger.claims.give_back(lost)
     assert await ledger.claims.extend(held) is Verdict.GO
 
 

@@ -192,9 +192,12 @@ class Claims:
             raise Stopped("lost")
         return to_deployment(answer[1:])
 
-    async def give_back(self, deployment: Deployment) -> None:
-        """Puts it back at once, the attempt not counted: the process is asked to end."""
-        await self._connection.call("give_back", self._held(deployment))
+    async def give_back(self, deployment: Deployment) -> bool:
+        """Puts it back at once, the attempt not counted: the process is asked to end.
+
+        False for a claim that is lost: others have put it back before.
+        """
+        return (await self._connection.call("give_back", self._held(deployment)))[0] == "given"
 
     async def sweep(self) -> dict[str, int]:
         """Puts back what passed its deadline and rings what lost its doorbell; bounded.
