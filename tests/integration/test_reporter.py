@@ -248,7 +248,7 @@ async def test_a_deleted_branch_and_a_request_without_a_commit_trouble_nobody(
 ) -> None:
     push = msgspec.structs.replace(desk.pushed("x"), ref="refs/heads/x")
     await desk.ledger.records.record(push)
-    removal = a_removal("x", before="x", at=1000)
+    removal = a_removal("x", before="x", at=10_000_000)
     await desk.ledger.records.remove(msgspec.structs.replace(removal, before=push.after))
     request = await desk.ledger.records.request(Request(project="site"))
     held = await claimed(desk.ledger, request.deployment, Stage.FETCH)
