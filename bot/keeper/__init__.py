@@ -144,7 +144,8 @@ class Keeper:
             log.info("this Redis holds no ledger yet: looking in the bucket for one")
 
         async def tell(progress: Progress) -> None:
-            if progress.of and not progress.done:
+            # Of a whole ledger only what is under way is compared: there is nothing to say.
+            if progress.of and not progress.done and begun is Begun.BEHIND:
                 log.warning("restoring from the bucket", extra={"things": progress.of})
             await restores.go_on(token, progress)
 
