@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 import signal
+from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import ClassVar
@@ -221,11 +222,12 @@ class Delete(Way):
         return record
 
 
-class Asked(Way):
+class Asked(Way, ABC):
     """A person asks by the API, and asks again, under the same key, when no answer came."""
 
+    @abstractmethod
     def path(self) -> tuple[str, dict[str, str] | None]:
-        raise NotImplementedError
+        """What is asked of the API, and the body."""
 
     async def begin(self) -> None:
         await super().begin()
