@@ -145,11 +145,13 @@ class LeftBehind(Way):
             house.process("worker").kill()
             house.process("worker").wait()
             return
-        fault = house.github.faults.add("POST", f"^/{self.name}.*git-upload-pack$", hang=True)
+        # Each of them: the first may be the catch-up's, which looks at the branches.
+        house.github.faults.add("POST", f"^/{self.name}.*git-upload-pack$", times=None, hang=True)
         await self.push()
+        id_ = (await house.of(self.sha))["id"]
 
         async def fetching() -> bool:
-            return fault.hits > 0
+            return str((await house.record(id_))["status"]) == "fetching"
 
         await until(fetching)
         house.process("bot").send_signal(signal.SIGSTOP)
@@ -158,6 +160,7 @@ class LeftBehind(Way):
         if self.module == "bot":
             await self.house.restart("worker")
         else:
+            self.house.github.faults.clear()
             self.house.process("bot").send_signal(signal.SIGCONT)
 
 

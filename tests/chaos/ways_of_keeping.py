@@ -113,7 +113,9 @@ class Untold(Way):
         house = self.house
         house.process("bot").kill()
         house.process("bot").wait()
-        house.start_bot()
+        # Without the order it has died where it was told to, in a round of its own.
+        if (house.orders / "bot").exists():
+            house.start_bot()
 
     async def mend(self) -> None:
         """It is found by the next bot."""
