@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import secrets
 import sys
 import tempfile
 import time
@@ -14,12 +13,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Final
 
-from bot.embedded import start_seaweedfs, start_valkey
 from tests.chaos import ways
 from tests.chaos import ways_of_keeping as keeping
 from tests.chaos.crashes import FailingHouse, a_failing_house
+from tests.chaos.servers import own_servers
 from tests.chaos.ways import Way
-from tests.conftest import S3
 from tests.failing.points import Module
 from tests.standin import StandIn
 
@@ -156,20 +154,12 @@ async def survive(house: FailingHouse, failpoint: Failpoint, *, seconds: float =
 async def a_standing_house(directory: Path, **settings: str) -> AsyncIterator[FailingHouse]:
     """A house with servers of its own, started. `settings` are further variables."""
     async with AsyncExitStack() as stack:
-        redis = await start_valkey(directory / "valkey", password=secrets.token_hex(8), port=0)
-        stack.push_async_callback(redis.stop)
-        s3 = await start_seaweedfs(
-            directory / "seaweedfs",
-            access_key=secrets.token_hex(10),
-            secret_key=secrets.token_hex(16),
-            bucket="pushlane-failing",
-        )
-        stack.push_async_callback(s3.stop)
+        redis_url, s3 = await stack.enter_async_context(own_servers(directory))
         github = await stack.enter_async_context(StandIn(directory / "github"))
         house = a_failing_house(
             directory,
-            redis_url=redis.environ["PUSHLANE_REDIS_URL"],
-            s3=S3.of(s3.environ),
+            redis_url=redis_url,
+            s3=s3,
             github=github,
             **settings,
         )

@@ -22,8 +22,8 @@ from redis.asyncio import Redis
 
 from bot.core.errors import Errored
 from bot.core.ledger import open_ledger
-from bot.embedded import start_seaweedfs, start_valkey
 from tests.chaos.failpoints import Failpoint, a_standing_house, survive
+from tests.chaos.servers import own_servers
 from tests.chaos.ways import Way
 from tests.conftest import S3
 from tests.failing.mutants import MUTANT, BrokenMutant, Mutant, applied
@@ -142,27 +142,19 @@ async def _killed_by_a_crash(mutant: Mutant) -> tuple[str, str]:
     return failpoint.name, ""
 
 
-@asynccontextmanager
-async def _servers() -> AsyncIterator[Servers]:
-    async with AsyncExitStack() as stack:
-        temporary = tempfile.TemporaryDirectory(prefix="pushlane-mutants-")
-        directory = Path(stack.enter_context(temporary))
-        redis = await start_valkey(directory / "valkey", password=secrets.token_hex(8), port=0)
-        stack.push_async_callback(redis.stop)
-        s3 = await start_seaweedfs(
-            directory / "seaweedfs",
-            access_key=secrets.token_hex(10),
-            secret_key=secrets.token_hex(16),
-            bucket="pushlane-mutants",
-        )
-        stack.push_async_callback(s3.stop)
-        yield Servers(redis.environ["PUSHLANE_REDIS_URL"], S3.of(s3.environ))
-
-
 async def table(*, as_json: bool) -> int:
     """Prints one line for each mutant; 1 when one lives, or is none."""
+    with tempfile.TemporaryDirectory(prefix="pushlane-mutants-") as directory:
+        lives = await _each(Path(directory), as_json=as_json)
+    sys.stdout.write(f"{len(MUTANTS)} mutants, {lives} that no test fails\n")
+    return 1 if lives else 0
+
+
+async def _each(directory: Path, *, as_json: bool) -> int:
+    """Says what became of each; how many live."""
     lives = 0
-    async with _servers() as servers:
+    async with own_servers(directory) as (redis_url, s3):
+        servers = Servers(redis_url, s3)
         for mutant in MUTANTS:
             try:
                 found = await killed(mutant, servers)
@@ -170,8 +162,7 @@ async def table(*, as_json: bool) -> int:
                 found = Killed(mutant.name, mutant.rule, f"NO MUTANT: {error}", "", 0.0)
             lives += not found.words
             _say(found, as_json=as_json)
-    sys.stdout.write(f"{len(MUTANTS)} mutants, {lives} that no test fails\n")
-    return 1 if lives else 0
+    return lives
 
 
 def _say(found: Killed, *, as_json: bool) -> None:

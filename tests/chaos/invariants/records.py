@@ -203,7 +203,8 @@ def poison_dies_after_its_attempts_while_others_flow(evidence: Evidence) -> Iter
             for other in evidence.records.values()
         )
         if not flowed:
-            yield Violation("I9", "nothing else went live while poison was tried", (id_,))
+            what = "nothing else went live while poison was tried"
+            yield Violation("I9", what, (id_,), f"in {(ended - begun) / 1000:.1f} s")
 
 
 def indexes_fit_the_records(evidence: Evidence) -> Iterator[Violation]:
