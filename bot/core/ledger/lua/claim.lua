@@ -17,7 +17,7 @@ local why = tonumber(record.due_at or '0') > now and 'stale'
   or busy(record.project, record.ref, args.stage) and 'busy'
 if why then
   -- Its place in the list is another's.
-  fill(record.project)
+  fill(record.project, nil, list_of(wanted, record.priority))
   return {why}
 end
 
@@ -47,5 +47,5 @@ redis.call('ZREM', key('project-waiting:' .. record.project), id)
 redis.call('ZADD', key('active'), text(now + tonumber(args.lease)), id)
 redis.call('HSET', ref_key(record.project, record.ref), args.stage, id)
 touch(id)
-fill(record.project)
+fill(record.project, nil, list_of(wanted, record.priority))
 return answer('claimed', id)

@@ -116,6 +116,6 @@ redis.call('HSET', ref, 'commit', args.after, 'pushed_at', args.pushed_at, 'befo
   'caught_up', caught_up and '1' or '0', 'blind_at', blind_at)
 know_head(slug, args.ref, args.after, seq)
 retire(newest.deployment)
-fill(slug, args.id)
+fill(slug, args.id, FETCH)
 touch(args.id)
 return {'recorded', args.id}

@@ -28,6 +28,6 @@ create(args.id, slug, {
   message = old.message or '', author = old.author or '',
 }, true)
 remember_answer(args.idempotency_key, {'repeated', args.id})
-fill(slug, args.id)
+fill(slug, args.id, FETCH)
 touch(args.id)
 return {'recorded', args.id}

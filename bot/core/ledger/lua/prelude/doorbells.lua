@@ -51,8 +51,9 @@ local filled_later = false
 -- its own production back as little as another project.
 --
 -- `own` has come to wait just now. What was held back till another of its project went lies behind
--- all that was rung meanwhile: nobody waits behind all of a project.
-local function fill(project, own)
+-- all that was rung meanwhile: nobody waits behind all of a project. With `only`, a list, the others
+-- are as they were: when that one is full there is no need to look through all that wait.
+local function fill(project, own, only)
   if filled_later then return end
   local rung, at_work = {[FETCH] = 0, [HIGH] = 0, [QUEUE] = 0}, {}
   local function waits_for_another(ref, stage)
@@ -60,16 +61,19 @@ local function fill(project, own)
     if at_work[name] == nil then at_work[name] = busy(project, ref, stage) end
     return at_work[name]
   end
+  local function is_full()
+    return (only and rung[only] or math.min(rung[FETCH], rung[HIGH], rung[QUEUE])) >= LIMIT
+  end
   for first = 0, LOOKED_AT - 1, PAGE do
     local ids = redis.call('ZRANGE', key('project-waiting:' .. project), first, first + PAGE - 1)
     local is_rung = #ids > 0 and redis.call('ZMSCORE', key('rung'), unpack(ids))
     for place, id in ipairs(ids) do
-      if math.min(rung[FETCH], rung[HIGH], rung[QUEUE]) >= LIMIT then return end
+      if is_full() then return end
       local status, priority, ref, due =
         unpack(redis.call('HMGET', record_key(id), 'status', 'priority', 'ref', 'due_at'))
       local stage = STAGES[status or '']
       local list = stage and list_of(status, priority)
-      if list and rung[list] < LIMIT then
+      if list and (not only or list == only) and rung[list] < LIMIT then
         if is_rung[place] then
           rung[list] = rung[list] + 1
         elseif tonumber(due or '0') <= now and not waits_for_another(ref, stage) then
