@@ -17,6 +17,7 @@ from bot.core import settings as all_settings
 from bot.core.bucket import Bucket
 from bot.core.deployment import Deployment, Push, Stage, Status
 from bot.core.ledger import Ledger, open_ledger
+from bot.core.secrets import Keyring
 from bot.core.settings import Settings
 from tests.builders import a_push, claimed
 from tests.conftest import S3
@@ -129,6 +130,7 @@ async def a_bench(
                     bucket, ledger.aliases, ledger.collection, spool=spool, limits=limits
                 ),
                 secrets=("s3cr3t-of-the-house",),
+                keyring=Keyring(settings.secret_key),
             ),
         )
     finally:
