@@ -24,7 +24,7 @@ class Given(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     """A secret to be kept."""
 
     value: str
-    contexts: list[str] = [context.value for context in Context]
+    contexts: tuple[str, ...] = tuple(context.value for context in Context)
     """For which deployments: `production`, `preview`."""
 
 
