@@ -79,10 +79,9 @@ class BuildLog:
         self._max_mb = max_mb
         self._left = max_mb * 1_000_000
         self._live_left = LIVE
-        self._secrets = tuple(secrets)
-        self._masker = Masker(self._secrets)
+        self.masker = Masker(secrets)
+        """What is secret is hidden by it from here on; it may be replaced."""
         self._line = bytearray()
-        self._held = _HELD
         self._pending: list[str] = []
         self._pending_characters = 0
         self._room = asyncio.Event()
@@ -101,17 +100,6 @@ class BuildLog:
         # What npm adds at the end says only that the script before it failed.
         own = [line for line in why if not _NPM.match(line)]
         return next(iter([*own, *why, *said, *self._recent]), "")
-
-    async def hide(self, secrets: Iterable[str]) -> None:
-        """From here on these are masked too."""
-        self._secrets = (*self._secrets, *secrets)
-        self._masker = await asyncio.to_thread(Masker, self._secrets)
-        # So that none that begins where a line is shown is cut before its end.
-        self._held = _HELD + 4 * self._masker.longest
-
-    def masked(self, text: str) -> str:
-        """The text without secrets: for whatever else is told of a build."""
-        return "\n".join(map(self._masker.mask, text.split("\n")))
 
     async def __aenter__(self) -> Self:
         self._flusher = asyncio.create_task(self._flush(), name="build log")
@@ -154,7 +142,7 @@ class BuildLog:
         """Adds lines of our own; they are never refused."""
         self._end_line()
         for line in text.splitlines():
-            said = self._masker.mask(_clean(line))[:LINE]
+            said = self.masker.mask(_clean(line))[:LINE]
             self._keep(said)
             self._send_soon(said)
 
@@ -177,16 +165,16 @@ class BuildLog:
             # A progress bar writes over its own line: what it wrote last stays.
             self._line.clear()
             part = part[back + 1 :]
-        self._line += part[: self._held - len(self._line)]
+        self._line += part[: _most_held(self.masker) - len(self._line)]
 
     def _end_line(self, *, always: bool = False) -> None:
         if not self._line and not always:
             return
         text = self._line.decode("utf-8", "replace")
-        overlong = len(self._line) >= self._held
+        overlong = len(self._line) >= _most_held(self.masker)
         self._line.clear()
         self._left -= _LINE_COST
-        line = self._masker.mask(_clean(text))
+        line = self.masker.mask(_clean(text))
         if overlong and MASK in line:
             # Behind it may stand the beginning of one more, cut.
             line = line[: line.rindex(MASK) + len(MASK)]
@@ -269,6 +257,11 @@ class BuildLog:
                     log.warning("lines of a log are lost", extra={"error": error.message})
                     return False
                 await asyncio.sleep(_RETRY_SECONDS)
+
+
+def _most_held(masker: Masker) -> int:
+    """Bytes of a line that are held: no secret that begins where it is shown is cut."""
+    return _HELD + 4 * masker.longest
 
 
 def _clean(text: str) -> str:

@@ -148,7 +148,7 @@ class Worker:
             lease, lambda: self.ledger.projects.read(deployment.project)
         )
         secrets = await asyncio.to_thread(secrets_for, deployment, held, self.keyring)
-        await written.hide(secrets.values())
+        written.masker = await asyncio.to_thread(written.masker.hiding, tuple(secrets.values()))
         if secrets:
             await written.say(f"Secrets for {context_of(deployment)}: {', '.join(secrets)}")
         elif held.sealed and context_of(deployment) is None:
@@ -177,7 +177,7 @@ async def _unsaid(_: str) -> None:
 
 def _mask(error: PushlaneError, written: BuildLog) -> None:
     """Takes out of an error what a build must not bring out: it is recorded, and told to GitHub."""
-    error.message = written.masked(error.message)
+    error.message = written.masker.mask_all(error.message)
     error.args = (error.message,)
 
 

@@ -90,18 +90,18 @@ def test_a_value_comes_from_a_file_as_it_is_for_one_context(
 def test_at_a_terminal_it_is_asked_for_and_not_shown(stub: Stub) -> None:
     stub.on("PUT", "/projects/site/env/API_KEY", SECRET)
     ours, theirs = os.openpty()
-    process = subprocess.Popen(
+    drawn = b""
+    with subprocess.Popen(
         [COMMAND, "env", "set", "site", "API_KEY"],
         stdin=theirs,
         stdout=subprocess.PIPE,
         stderr=theirs,
         start_new_session=True,
-    )
-    drawn = b""
-    while b"(not shown)" not in drawn:
-        drawn += os.read(ours, 65_536)
-    os.write(ours, f"{VALUE}\n".encode())
-    out, _ = process.communicate(timeout=10)
+    ) as process:
+        while b"(not shown)" not in drawn:
+            drawn += os.read(ours, 65_536)
+        os.write(ours, f"{VALUE}\n".encode())
+        out, _ = process.communicate(timeout=10)
     os.close(theirs)
     with suppress(OSError):
         while part := os.read(ours, 65_536):
