@@ -18,7 +18,7 @@ from bot.core import release
 from bot.core.deployment import Deployment, Status, state
 from bot.core.ledger import Request
 from bot.core.project import ProjectSettings
-from bot.core.secrets import Context, Keyring
+from bot.core.secrets import LONGEST, Context, Keyring
 from tests.builders import a_push
 from tests.conftest import S3
 from tests.front import until
@@ -210,3 +210,11 @@ async def test_the_projects_settings_hold_where_the_file_says_nothing(bench: Ben
         manifest.packs[found.pack], offset=found.offset, length=found.length
     )
     assert page == b"hello file\n"
+
+
+async def test_as_many_and_as_large_as_a_project_keeps_reach_a_build(bench: Bench) -> None:
+    values = {f"LARGE_{number}": f"{number}" * LONGEST for number in range(2)}
+    await given(bench, **values, **{f"KEY_{number}": SECRET for number in range(98)})
+    script = f'test "${{#LARGE_1}}" = {LONGEST} -a -n "$KEY_97" || exit 9; {GOOD}'
+    held = await bench.held(building(script))
+    assert (await ended(bench, held)).status is Status.READY, await bench.log(held)
