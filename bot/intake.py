@@ -93,8 +93,7 @@ class Intake:
         origin = self._origin(deployment)
         named = await lease.bound(self._resolved(origin, deployment))
         fetched = await lease.bound(self.sources.fetch(origin, named.commit, ref=named.ref))
-        body = (await lease.bound(self.sources.read(fetched, sitefile.FILE)))[0]
-        asked = await asyncio.to_thread(sitefile.parse, body)
+        asked = await self._asked(deployment, await lease.bound(self._files(fetched)))
         reason = await self._why_skip(deployment, fetched, asked)
         if reason is not None:
             ending = Ending(status=Status.SKIPPED, reason=reason)
@@ -167,6 +166,18 @@ class Intake:
                 return await self.sources.resolve(origin, f"refs/tags/{deployment.branch}")
             except BuildFailed:
                 raise error from None
+
+    async def _files(self, fetched: Fetched) -> dict[str, bytes]:
+        """Those of the repository's own files that say what to deploy and how."""
+        bodies = await self.sources.read(fetched, *sitefile.DECIDING)
+        found = zip(sitefile.DECIDING, bodies, strict=True)
+        return {name: body for name, body in found if body is not None}
+
+    async def _asked(self, deployment: Deployment, files: dict[str, bytes]) -> Sitefile:
+        context = sitefile.context_of(production=deployment.production)
+        return await asyncio.to_thread(
+            sitefile.read, files, context=context, branch=deployment.branch
+        )
 
     async def _why_skip(
         self, deployment: Deployment, fetched: Fetched, asked: Sitefile

@@ -99,12 +99,10 @@ async def build(
         limits=_limits(under_way, seconds=_UNPACK_SECONDS),
         lease=lease,
     )
-    body = tree.read(under_way.source, sitefile.FILE, most=sitefile.LIMIT + 1)
-    asked = await asyncio.to_thread(sitefile.parse, body)
+    asked = await asyncio.to_thread(_asked, under_way.source, deployment)
     plan = detect.detect(await asyncio.to_thread(look, under_way.source, asked), asked)
-    await log.say(plan.reason)
-    for warning in asked.warnings:
-        await log.say(warning)
+    for line in (plan.reason, *asked.notes, *asked.warnings):
+        await log.say(line)
     base = (SOURCE, *tree.parts_of(asked.build.root))
     since = made.now(workspace.path)
     if plan.builds:
@@ -123,6 +121,16 @@ async def build(
     )
 
 
+def _asked(source: Path, deployment: Deployment) -> Sitefile:
+    """What the repository's own files ask for. Blocking."""
+    found = ((name, tree.read(source, name, most=sitefile.LIMIT + 1)) for name in sitefile.FILES)
+    return sitefile.read(
+        {name: body for name, body in found if body is not None},
+        context=sitefile.context_of(production=deployment.production),
+        branch=deployment.branch,
+    )
+
+
 def look(source: Path, asked: Sitefile) -> Source:
     """Reads of an unpacked source what `detect` wants to know. Blocking; follows no link.
 
@@ -131,7 +139,8 @@ def look(source: Path, asked: Sitefile) -> Source:
     root = asked.build.root
     if root and not tree.is_directory(source, tree.parts_of(root)):
         raise BuildFailed(
-            f"pushlane.toml has `root = {root!r}`, which is no directory of the repository",
+            f"{asked.file_of('root')} says to work in {root!r}, which is no directory of the "
+            "repository: mend it there",
             code="root_missing",
         )
     top = _look(source, "")
@@ -279,7 +288,7 @@ def _environment(
         "COMMIT_REF": deployment.commit,
         "BRANCH": deployment.branch,
         "HEAD": deployment.branch,
-        "CONTEXT": "production" if deployment.production else "branch-deploy",
+        "CONTEXT": sitefile.context_of(production=deployment.production),
         "URL": production,
         "DEPLOY_URL": settings.site_url(deployment_label(deployment.id, deployment.project)),
         "DEPLOY_PRIME_URL": branch,
