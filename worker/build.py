@@ -19,6 +19,7 @@ from bot.core.sitefile import Sitefile
 from worker import detect, made, toolchain, tree
 from worker.buildlog import BuildLog
 from worker.detect import Plan, Source
+from worker.lessons import lesson
 from worker.output import Output
 from worker.sandbox import Limits, Mount, Outcome, Sandbox, Workspace
 from worker.unpack import SOURCE, unpack
@@ -196,7 +197,7 @@ async def _execute(build: _Build, plan: Plan, asked: Sitefile) -> None:
         build.lease.check()
         for host in outcome.refused_hosts:
             await build.log.say(f"refused: {host}, by PUSHLANE_EGRESS={build.shop.settings.egress}")
-        _judge(build, command, code, outcome)
+        await asyncio.to_thread(_judge, build, command, code, outcome)
 
 
 def _judge(build: _Build, command: str, code: str, outcome: Outcome) -> None:
@@ -232,11 +233,19 @@ def _judge(build: _Build, command: str, code: str, outcome: Outcome) -> None:
             raise Errored("the build was stopped", code="build_stopped")
     if outcome.exit_code == 0:
         return
-    words = build.log.last_words
     if code == "install_failed" and outcome.away_registries:
         # The proxy has seen it: what a build prints decides nothing.
         away = ", ".join(outcome.away_registries)
         raise Errored(f"the registry cannot be reached: {away}", code="registry_unreachable")
+    known = lesson(
+        exit_code=outcome.exit_code,
+        lines=tuple(build.log.recent),
+        refused_hosts=outcome.refused_hosts,
+        files=lambda: tree.files(build.source),
+    )
+    if known:
+        raise BuildFailed(known.message, code=known.code)
+    words = build.log.last_words
     hint = f": {words[:200]}" if words else ""
     raise BuildFailed(f"`{command}` ended with exit code {outcome.exit_code}{hint}", code=code)
 
