@@ -287,4 +287,5 @@ def _node(source: Source, sitefile: Sitefile) -> str:
         asked = (_package(place) or _Package()).table("engines").get("node") if place else None
         if isinstance(asked, str) and asked.strip():
             return asked.strip()[:100]
-    return ""
+    # Netlify's own name; there, too, what stands in a file goes before it.
+    return sitefile.build.environment.get("NODE_VERSION", "")[:100]

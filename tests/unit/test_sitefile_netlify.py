@@ -131,7 +131,8 @@ def test_what_is_known_and_does_nothing_here_is_told() -> None:
     )
     assert found.warnings == (
         (
-            "netlify.toml: `build.ignore` is not executed: `watch` in pushlane.toml says what a push "
+            "netlify.toml: `build.ignore` is not executed: `watch` in "
+            "pushlane.toml says what a push "
             "must change"
         ),
         "netlify.toml: `build.functions` is not served: only static files are",

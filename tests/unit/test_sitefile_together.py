@@ -48,11 +48,13 @@ def test_keys_of_vercel_json_that_do_nothing_yet_are_told() -> None:
     assert found.warnings == (
         "vercel.json: `surprise` is not understood",
         (
-            "vercel.json: `framework` is passed over: the framework is found by what the repository "
+            "vercel.json: `framework` is passed over: the framework is found by "
+            "what the repository "
             "depends on"
         ),
         (
-            "vercel.json: `ignoreCommand` is not executed: `watch` in pushlane.toml says what a push "
+            "vercel.json: `ignoreCommand` is not executed: `watch` in "
+            "pushlane.toml says what a push "
             "must change"
         ),
         "vercel.json: `cleanUrls` is read, but not served yet",
@@ -122,7 +124,8 @@ def test_steps_that_are_meant_for_another_directory_are_passed_over_aloud() -> N
     assert found.build == Build(root="website", output="build")
     assert found.warnings == (
         (
-            "vercel.json: its install and command are passed over, since netlify.toml says to work in "
+            "vercel.json: its install and command are passed over, since "
+            "netlify.toml says to work in "
             "website"
         ),
     )
