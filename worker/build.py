@@ -20,6 +20,7 @@ from bot.core.sitefile import Sitefile
 from worker import detect, made, toolchain, tree
 from worker.buildlog import BuildLog
 from worker.detect import Plan, Source
+from worker.lessons import lesson
 from worker.output import Output
 from worker.sandbox import Limits, Mount, Outcome, Sandbox, Workspace
 from worker.unpack import SOURCE, unpack
@@ -119,12 +120,11 @@ async def build(
         limits=_limits(under_way, seconds=_UNPACK_SECONDS),
         lease=lease,
     )
-    body = tree.read(under_way.source, sitefile.FILE, most=sitefile.LIMIT + 1)
-    asked = overlaid(await asyncio.to_thread(sitefile.parse, body), told.settings)
+    said = await asyncio.to_thread(_asked, under_way.source, deployment)
+    asked = overlaid(said, told.settings)
     plan = detect.detect(await asyncio.to_thread(look, under_way.source, asked), asked)
-    await log.say(plan.reason)
-    for warning in asked.warnings:
-        await log.say(warning)
+    for line in (plan.reason, *asked.notes, *asked.warnings):
+        await log.say(line)
     base = (SOURCE, *tree.parts_of(asked.build.root))
     since = made.now(workspace.path)
     if plan.builds:
@@ -143,6 +143,16 @@ async def build(
     )
 
 
+def _asked(source: Path, deployment: Deployment) -> Sitefile:
+    """What the repository's own files ask for. Blocking."""
+    found = ((name, tree.read(source, name, most=sitefile.LIMIT + 1)) for name in sitefile.FILES)
+    return sitefile.read(
+        {name: body for name, body in found if body is not None},
+        context=sitefile.context_of(production=deployment.production),
+        branch=deployment.branch,
+    )
+
+
 def look(source: Path, asked: Sitefile) -> Source:
     """Reads of an unpacked source what `detect` wants to know. Blocking; follows no link.
 
@@ -151,7 +161,8 @@ def look(source: Path, asked: Sitefile) -> Source:
     root = asked.build.root
     if root and not tree.is_directory(source, tree.parts_of(root)):
         raise BuildFailed(
-            f"pushlane.toml has `root = {root!r}`, which is no directory of the repository",
+            f"{asked.file_of('root')} says to work in {root!r}, which is no directory of the "
+            "repository: mend it there",
             code="root_missing",
         )
     top = _look(source, "")
@@ -207,7 +218,7 @@ async def _execute(build: _Build, plan: Plan, asked: Sitefile) -> None:
         build.lease.check()
         for host in outcome.refused_hosts:
             await build.log.say(f"refused: {host}, by PUSHLANE_EGRESS={build.shop.settings.egress}")
-        _judge(build, command, code, outcome)
+        await asyncio.to_thread(_judge, build, command, code, outcome)
 
 
 def _judge(build: _Build, command: str, code: str, outcome: Outcome) -> None:
@@ -243,11 +254,19 @@ def _judge(build: _Build, command: str, code: str, outcome: Outcome) -> None:
             raise Errored("the build was stopped", code="build_stopped")
     if outcome.exit_code == 0:
         return
-    words = build.log.last_words
     if code == "install_failed" and outcome.away_registries:
         # The proxy has seen it: what a build prints decides nothing.
         away = ", ".join(outcome.away_registries)
         raise Errored(f"the registry cannot be reached: {away}", code="registry_unreachable")
+    known = lesson(
+        exit_code=outcome.exit_code,
+        lines=tuple(build.log.recent),
+        refused_hosts=outcome.refused_hosts,
+        files=lambda: tree.files(build.source),
+    )
+    if known:
+        raise BuildFailed(known.message, code=known.code)
+    words = build.log.last_words
     hint = f": {words[:200]}" if words else ""
     raise BuildFailed(f"`{command}` ended with exit code {outcome.exit_code}{hint}", code=code)
 
@@ -299,7 +318,7 @@ def _environment(
         "COMMIT_REF": deployment.commit,
         "BRANCH": deployment.branch,
         "HEAD": deployment.branch,
-        "CONTEXT": "production" if deployment.production else "branch-deploy",
+        "CONTEXT": sitefile.context_of(production=deployment.production),
         "URL": production,
         "DEPLOY_URL": settings.site_url(deployment_label(deployment.id, deployment.project)),
         "DEPLOY_PRIME_URL": branch,

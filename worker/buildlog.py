@@ -36,7 +36,8 @@ _BATCH_CHARACTERS: Final = 262_144
 _PENDING: Final = 1_048_576
 _LINE_COST: Final = 48
 """What a line costs besides its characters: else a flood of empty ones is free."""
-_RECENT: Final = 50
+_RECENT: Final = 400
+_LAST_WORDS: Final = 50
 _RETRY_SECONDS: Final = 0.5
 
 _CUT: Final = (
@@ -90,16 +91,18 @@ class BuildLog:
         self._closing = asyncio.Event()
         self._deaf = False
         self._whole = tempfile.SpooledTemporaryFile(max_size=4_000_000)  # noqa: SIM115 - aexit
-        self._recent: deque[str] = deque(maxlen=_RECENT)
+        self.recent: deque[str] = deque(maxlen=_RECENT)
+        """The build's last lines that are not empty, oldest first; masked, and no colours."""
 
     @property
     def last_words(self) -> str:
         """The build's last line that says why it failed, else that says anything; no colours."""
-        said = [line for line in reversed(self._recent) if not _TRACE.match(line)]
+        recent = list(self.recent)[-_LAST_WORDS:]
+        said = [line for line in reversed(recent) if not _TRACE.match(line)]
         why = [line for line in said if _WHY.search(_NPM.sub("", line)) and not line.endswith(":")]
         # What npm adds at the end says only that the script before it failed.
         own = [line for line in why if not _NPM.match(line)]
-        return next(iter([*own, *why, *said, *self._recent]), "")
+        return next(iter([*own, *why, *said, *recent]), "")
 
     async def __aenter__(self) -> Self:
         self._flusher = asyncio.create_task(self._flush(), name="build log")
@@ -181,7 +184,7 @@ class BuildLog:
         if len(line) > LINE:
             line = line[:LINE] + "…"
         if bare := re.sub(r"\x1b\[[0-9;:]*m", "", line).strip():
-            self._recent.append(bare)
+            self.recent.append(bare)
         size = self._keep(line) + _LINE_COST
         if self._live_left >= 0:
             self._live_left -= size

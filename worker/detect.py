@@ -110,7 +110,7 @@ def detect(source: Source, sitefile: Sitefile) -> Plan:
                   "") if fact else ""  # fmt: skip
     command, told = "", ""
     if asked.command is not None:
-        command, told = asked.command, "pushlane.toml"
+        command, told = asked.command, sitefile.file_of("command")
     elif script:
         command, told = f"{manager.name} run {script}", why
     elif fact and fact.command:
@@ -147,12 +147,12 @@ def _plain(source: Source, sitefile: Sitefile, told: str) -> Plan:
     if asked.output:
         return Plan(
             framework=PLAIN,
-            reason=f"{PLAIN}, no build: publishes {asked.output}, by pushlane.toml",
+            reason=f"{PLAIN}, no build: publishes {asked.output}, by {sitefile.file_of('output')}",
             outputs=(asked.output,),
             declared=True,
         )
     place = next((place for place in PLACES if place in source.pages), "")
-    why = f"pushlane.toml has no command ({told})" if told else "nothing here asks for a build"
+    why = f"{told} has no command" if told else "nothing here asks for a build"
     where = f"{place or 'the repository'}, which has index.html"
     if place not in source.pages:
         where = "the repository as it is; it has no index.html, so its front page will be a 404"
@@ -287,4 +287,5 @@ def _node(source: Source, sitefile: Sitefile) -> str:
         asked = (_package(place) or _Package()).table("engines").get("node") if place else None
         if isinstance(asked, str) and asked.strip():
             return asked.strip()[:100]
-    return ""
+    # Netlify's own name; there, too, what stands in a file goes before it.
+    return sitefile.build.environment.get("NODE_VERSION", "")[:100]
