@@ -15,7 +15,9 @@ from worker.detect import Plan
 _LOOKED_AT: Final = 20_000
 _DEEPEST: Final = 4
 _WIDEST: Final = 500
-_NO_OUTPUT: Final = frozenset(("node_modules", ".git", "coverage", ".cache", ".venv", "venv", "vendor"))
+_NO_OUTPUT: Final = frozenset(
+    ("node_modules", ".git", "coverage", ".cache", ".venv", "venv", "vendor")
+)
 
 
 def now(top: Path) -> int:

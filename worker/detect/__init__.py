@@ -15,12 +15,13 @@ from bot.core.errors import BuildFailed
 from bot.core.sitefile import Sitefile
 from worker.detect import node, others, python
 from worker.detect.facts import COMMAND, PLAIN, SCRIPT, Fact
-from worker.detect.marks import PLACES, Mark, Sure
+from worker.detect.marks import Mark, Sure
 from worker.detect.plan import Plan
 from worker.detect.reading import look
-from worker.detect.roots import Choice, choose
+from worker.detect.roots import Choice, choose, pages_of
 from worker.detect.serving import serves
 from worker.detect.source import Place, Source
+from worker.tool import Tool
 
 __all__ = ["Place", "Plan", "Source", "detect", "look"]
 
@@ -38,14 +39,13 @@ def detect(source: Source, sitefile: Sitefile) -> Plan:
     choice = choose(source, asked.root if said else None)
     found = choice.mark
     if asked.command is not None:
-        found = _by_command(source, found, asked.command)
+        found = _by_command(found, asked.command)
         if not asked.command:
             return _plain(source, found, sitefile, choice)
     if found.fact is PLAIN or found.sure == Sure.NOTHING:
         return _plain(source, found, sitefile, choice)
-    if asked.command is None:
-        if cure := serves(found):
-            raise BuildFailed(cure, code="server_framework")
+    if asked.command is None and (cure := serves(found)):
+        raise BuildFailed(cure, code="server_framework")
     plan = _plan(source, found, sitefile)
     by = "pushlane.toml" if asked.command is not None else found.why
     steps = ", then ".join(filter(None, (plan.install, plan.command)))
@@ -56,7 +56,7 @@ def detect(source: Source, sitefile: Sitefile) -> Plan:
     )
 
 
-def _by_command(source: Source, found: Mark, command: str) -> Mark:
+def _by_command(found: Mark, command: str) -> Mark:
     """The mark where the repository's file says the command: its outputs are likely still."""
     if found.fact is not PLAIN and found.sure > Sure.PERHAPS:
         return replace(found, script="")
@@ -76,7 +76,7 @@ def _plain(source: Source, found: Mark, sitefile: Sitefile, choice: Choice) -> P
             declared=True,
         )
     why = found.why if found.fact is PLAIN else "pushlane.toml has no command"
-    pages = _pages(source, found.place)
+    pages = pages_of(source, found.place)
     at = found.at if found.fact is PLAIN else pages or ""
     where = f"{at or found.place.path or 'the repository'}, which has index.html"
     if pages is None:
@@ -88,12 +88,6 @@ def _plain(source: Source, found: Mark, sitefile: Sitefile, choice: Choice) -> P
         root=found.place.path,
         outputs=(at,),
     )
-
-
-def _pages(source: Source, place: Place) -> str | None:
-    """Where a place has an index.html that is there already; None where it has none."""
-    return next((at for at in PLACES if source.at(place.within(at) if at else place.path)
-                 .has("index.html", "index.htm")), None)  # fmt: skip
 
 
 def _plan(source: Source, found: Mark, sitefile: Sitefile) -> Plan:
@@ -118,7 +112,7 @@ def _plan(source: Source, found: Mark, sitefile: Sitefile) -> Plan:
         case "ruby" if not found.script:
             install, notes = others.gems(place)
             plan = replace(plan, install=install, install_at=place.path, notes=tuple(notes),
-                           command=others.jekyll(place, install),
+                           command=others.jekyll(install),
                            tools=_tools(fact))  # fmt: skip
         case "machine":
             plan = replace(plan, command=fact.command, tools=_tools(fact))
@@ -134,8 +128,8 @@ def _plan(source: Source, found: Mark, sitefile: Sitefile) -> Plan:
     return plan
 
 
-def _tools(fact: Fact) -> tuple[node.Tool, ...]:
-    return tuple(node.Tool(name=name) for name in fact.tools)
+def _tools(fact: Fact) -> tuple[Tool, ...]:
+    return tuple(Tool(name=name) for name in fact.tools)
 
 
 def _with_node(source: Source, found: Mark, sitefile: Sitefile, plan: Plan) -> Plan:
@@ -168,7 +162,7 @@ def _with_node(source: Source, found: Mark, sitefile: Sitefile, plan: Plan) -> P
     )
 
 
-def _told(tool: node.Tool) -> tuple[str, ...]:
+def _told(tool: Tool) -> tuple[str, ...]:
     return (f"Node.js {tool.version}, by {tool.why}",) if tool.version and tool.why else ()
 
 

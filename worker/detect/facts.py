@@ -33,9 +33,7 @@ class Old(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     below: int
 
 
-class Fact(
-    msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, dict=True
-):
+class Fact(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, dict=True):
     """One framework; the head of `frameworks.toml` says what each field means."""
 
     name: str

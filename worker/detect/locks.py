@@ -25,7 +25,7 @@ ORDER: Final = (
 
 
 def missing(place: Place, file: str) -> str:
-    """The first package that the lock file lacks; `""` where it fits, or where that is not known."""
+    """The first package that the lock file lacks; `""` where it fits or nothing is known."""
     package = place.package
     if package is None or file == "bun.lockb":
         return ""
@@ -43,9 +43,11 @@ def missing(place: Place, file: str) -> str:
         case "yarn.lock":
             return next((name for name, wanted in asked.items()
                          if not _in_yarn(body, name, wanted)), "")  # fmt: skip
-    return next((name for name, wanted in asked.items()
-                 if not re.search(rb'"%s": ?"%s"' % (re.escape(name.encode()),
-                                                     re.escape(wanted.encode())), body)), "")  # fmt: skip
+    return next((name for name, wanted in asked.items() if not _in_bun(body, name, wanted)), "")
+
+
+def _in_bun(body: bytes, name: str, wanted: str) -> bool:
+    return re.search(rf'"{re.escape(name)}": ?"{re.escape(wanted)}"'.encode(), body) is not None
 
 
 def _npm(body: bytes, asked: Mapping[str, str]) -> str:

@@ -53,12 +53,11 @@ class Packages:
 
 def packages(source: Source, place: Place, environment: Mapping[str, str]) -> Packages:
     """The package manager for a place: its own, or that of the workspace which it belongs to."""
-    home = next((each for each in (place, *source.above(place))
-                 if each is place or _includes(each, place)), place)  # fmt: skip
-    if home is place and not _locks(place):
-        # A lock file in the top serves a place below that has none, workspace or not.
-        home = next((each for each in source.above(place)
-                     if _locks(each) and _includes(each, place)), place)  # fmt: skip
+    home = place
+    for each in source.above(place):
+        # A member's own lock file counts where the workspace has none.
+        if _includes(each, place) and (_locks(each) or not _locks(place)):
+            home = each
     there = _locks(home)
     name, version, why, notes = _named(home, there)
     file = next((each for each, owner in there if owner == name), "")
@@ -70,13 +69,13 @@ def packages(source: Source, place: Place, environment: Mapping[str, str]) -> Pa
     berry = name == "yarn" and version.partition(".")[0].lstrip("^~>=v ") not in ("", "0", "1")
     lacks = locks.missing(home, file) if file else ""
     if lacks:
-        notes += (f"{home.within(file)} does not fit package.json (it lacks {lacks}): "
-                  "the packages are installed by package.json",)  # fmt: skip
+        notes += ((f"{home.within(file)} does not fit package.json (it lacks {lacks}): "
+                  "the packages are installed by package.json"),)  # fmt: skip
     said: dict[str, str] = {}
     if file == "package-lock.json" and b'"lockfileVersion": 1,' in home.contents.get(file, b""):
         said["npm_config_legacy_peer_deps"] = "true"
-        notes += ("package-lock.json is by an npm before 7, which knew no conflicts between peer "
-                  "dependencies: npm_config_legacy_peer_deps=true",)  # fmt: skip
+        notes += (("package-lock.json is by an npm before 7, which knew no conflicts between peer "
+                  "dependencies: npm_config_legacy_peer_deps=true"),)  # fmt: skip
     release = re.search(r"(?m)^yarnPath: *['\"]?([^'\"\s]+)", home.text(".yarnrc.yml"))
     if release and not _lies(source, home, release[1]):
         said["YARN_IGNORE_PATH"] = "1"
@@ -97,12 +96,12 @@ def _locks(place: Place) -> list[tuple[str, str]]:
     return [(file, owner) for file, owner in locks.ORDER if place.has(file)]
 
 
-def workspaces(source: Source, top: Place) -> tuple[str, ...]:
+def workspaces(top: Place) -> tuple[str, ...]:
     """The globs of the workspaces that a place declares."""
     package = top.package
     found = list(package.patterns) if package else []
     text = top.text("pnpm-workspace.yaml")
-    listed = re.search(r"(?m)^packages:\s*\n((?:[ \t]*(?:-|#).*\n?|\s*\n)*)", text)
+    listed = re.search(r"(?m)^packages:\s*\n((?:[ \t]*[-#][^\n]*\n?|[ \t]*\n)*)", text)
     if listed:
         found += re.findall(r"(?m)^[ \t]*-\s*['\"]?([^'\"#\n]+?)['\"]?\s*(?:#.*)?$", listed[1])
     return tuple(each.removeprefix("./").rstrip("/") for each in found)
@@ -114,7 +113,7 @@ def _includes(top: Place, place: Place) -> bool:
         return False
     below = place.path.removeprefix(top.path).lstrip("/")
     fits = False
-    for pattern in workspaces(Source(places={}), top):
+    for pattern in workspaces(top):
         plain = pattern.lstrip("!")
         if fnmatchcase(below, plain.replace("**", "*")) and (
             "**" in plain or below.count("/") == plain.count("/")
@@ -165,7 +164,12 @@ def _named(
             name = "bun"
     asked = package.word("engines", name) if package else ""
     notes = (f"{several}{name}, by {rule_of}",) if several else ()
-    return cast(ManagerName, name), asked if name != "npm" else "", "engines" if asked else "", notes
+    return (
+        cast(ManagerName, name),
+        asked if name != "npm" else "",
+        "engines" if asked else "",
+        notes,
+    )
 
 
 def _of_lock(name: ManagerName, place: Place, file: str) -> tuple[str, str]:
@@ -228,8 +232,8 @@ def version(
     notes: tuple[str, ...] = ()
     if outdated and old:
         variables["npm_config_legacy_peer_deps"] = "true"
-        notes = (f"{old.package} before {old.below} needs an OpenSSL of its time: "
-                 "NODE_OPTIONS=--openssl-legacy-provider",)  # fmt: skip
+        notes = ((f"{old.package} before {old.below} needs an OpenSSL of its time: "
+                 "NODE_OPTIONS=--openssl-legacy-provider"),)  # fmt: skip
     least, most = _NEAREST
     try:
         text = versions.plain_node(wanted)
@@ -238,7 +242,9 @@ def version(
             if not fits:
                 lower = _admits_below(text, least)
                 nearest = least if lower else most
-                notes += (f"Node.js {wanted}, by {why}, is not to be had: {nearest} is the nearest",)
+                notes += (
+                    f"Node.js {wanted}, by {why}, is not to be had: {nearest} is the nearest",
+                )
                 wanted = str(nearest)
             elif outdated and least in fits and not re.fullmatch(r"v?\d[\d.x]*", wanted):
                 wanted = str(least)

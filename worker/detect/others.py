@@ -31,25 +31,25 @@ def hugo(source: Source, place: Place, environment: Mapping[str, str]) -> tuple[
     notes: list[str] = []
     for each in () if wanted else dict.fromkeys((place.path, "")):
         at = source.at(each)
-        found = at.text(".hugo-version").strip().split("\n")[0].strip()[:100]
-        wanted, why = found, at.within(".hugo-version")
+        said = at.text(".hugo-version").strip().split("\n")[0].strip()[:100]
+        wanted, why = said, at.within(".hugo-version")
         if not wanted:
             wanted, why = asdf(at, "hugo", "gohugo"), at.within(".tool-versions")
         if wanted:
             break
     if not wanted:
         for name, text in source.at(".github/workflows").texts(""):
-            said = re.search(r"(?im)^\s*-?\s*hugo[-_]version:\s*['\"]?v?(\d+\.\d+(?:\.\d+)?)", text)
-            if said:
-                wanted, why = said[1], f".github/workflows/{name}"
+            used = re.search(r"(?im)^\s*-?\s*hugo[-_]version:\s*['\"]?v?(\d+\.\d+(?:\.\d+)?)", text)
+            if used:
+                wanted, why = used[1], f".github/workflows/{name}"
                 break
     if not wanted:
-        files = (place, source.below(place, "config/_default"))
-        said = next((found for at in files for _, text in at.texts("")
-                     if (found := re.search(r"(?is)hugoVersion\b.{0,200}?\bmin[\"']?\s*[=:]\s*[\"']"
-                                            r"?(\d+\.\d+(?:\.\d+)?)", text))), None)  # fmt: skip
-        if said:
-            wanted, why = f">={said[1]}", "hugoVersion of its configuration"
+        pattern = r"(?is)hugoVersion\b.{0,200}?\bmin[\"']?\s*[=:]\s*[\"']?(\d+\.\d+(?:\.\d+)?)"
+        both = (place, source.below(place, "config/_default"))
+        texts = "\n".join(body for each in both for _, body in each.texts(""))
+        least = re.search(pattern, texts)
+        if least:
+            wanted, why = f">={least[1]}", "hugoVersion of its configuration"
     wanted = re.sub(r"(?i)^v|[_/+-]?extended[_-]?", "", wanted)
     if place.has("go.mod"):
         notes.append("go.mod names Hugo modules: these need Go and git, which are not provided; "
@@ -69,25 +69,16 @@ def gems(place: Place) -> tuple[str, list[str]]:
         return "", ["Gemfile asks for nothing that Debian's Jekyll has not: it builds without"]
     names = ", ".join(more) or "a gemspec"
     note = f"Gemfile asks for {names}: where these gems are not to be had, Debian's Jekyll builds"
-    return ("bundle config set --local path vendor/bundle && bundle install || "
-            "echo 'These gems are not to be had: Debian’s Jekyll builds without the Gemfile'"), [note]  # fmt: skip
+    return (
+        "bundle config set --local path vendor/bundle && bundle install || "
+        "echo 'These gems are not to be had: Jekyll builds without the Gemfile'"
+    ), [note]
 
 
-def jekyll(place: Place, installs: str) -> str:
+def jekyll(installs: str) -> str:
     """Jekyll's command: by Bundler where that has its gems, else without the Gemfile."""
     # _config.yml may name plugins; Debian's take part by JEKYLL_NO_BUNDLER_REQUIRE.
     own = f"JEKYLL_NO_BUNDLER_REQUIRE=true {JEKYLL}"
     if not installs:
         return own
     return f"if bundle check >/dev/null 2>&1; then bundle exec {JEKYLL}; else {own}; fi"
-
-
-def read_the_docs(place: Place) -> tuple[str, str]:
-    """Of a .readthedocs.yaml: `("sphinx", "docs/conf.py")`, `("mkdocs", "mkdocs.yml")` or nothing."""
-    text = place.text(".readthedocs.yaml", ".readthedocs.yml")
-    for kind in ("sphinx", "mkdocs"):
-        found = re.search(rf"(?m)^{kind}:\s*\n(?:\s+.*\n|#.*\n)*?\s+configuration:\s*['\"]?([^'\"#\n]+)",
-                          text)  # fmt: skip
-        if found:
-            return kind, found[1].strip().removeprefix("./")
-    return "", ""

@@ -33,7 +33,7 @@ class Package(msgspec.Struct, frozen=True, rename="camel", dict=True):
     package_manager: Any = None
     engines: Any = None
     volta: Any = None
-    main: Any = None
+    files: Any = None
     module: Any = None
     exports: Any = None
     types: Any = None
@@ -61,12 +61,12 @@ class Package(msgspec.Struct, frozen=True, rename="camel", dict=True):
     @property
     def asked(self) -> dict[str, str]:
         """What its own installation brings, with the ranges."""
-        found: dict[str, str] = {}
-        for field in ("optional_dependencies", "dev_dependencies", "dependencies"):
-            for name, wanted in self.table(field).items():
-                if isinstance(wanted, str):
-                    found[name] = wanted
-        return found
+        return {
+            name: wanted
+            for field in ("optional_dependencies", "dev_dependencies", "dependencies")
+            for name, wanted in self.table(field).items()
+            if isinstance(wanted, str)
+        }
 
     @property
     def patterns(self) -> tuple[str, ...]:
@@ -79,8 +79,8 @@ class Package(msgspec.Struct, frozen=True, rename="camel", dict=True):
 
     @property
     def is_library(self) -> bool:
-        """Whether others are to import it."""
-        return not self.private and bool(self.main or self.module or self.exports or self.types)
+        """Whether others are to import it; `main` says nothing, since `npm init` writes it."""
+        return not self.private and bool(self.module or self.exports or self.types or self.files)
 
     def script(self, name: str) -> str:
         """One script's own text; `""` where there is none."""
@@ -115,6 +115,6 @@ class Package(msgspec.Struct, frozen=True, rename="camel", dict=True):
     @property
     def installs(self) -> bool:
         """Whether an installation would do anything."""
-        return bool(
-            self.asked or self.table("peer_dependencies") or self.patterns
-        ) or any(self.script(each) for each in ("preinstall", "install", "postinstall", "prepare"))
+        return bool(self.asked or self.table("peer_dependencies") or self.patterns) or any(
+            self.script(each) for each in ("preinstall", "install", "postinstall", "prepare")
+        )

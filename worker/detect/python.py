@@ -27,6 +27,11 @@ _REQUIREMENTS: Final = (
     "requirements.txt", "requirements-dev.txt",
 )  # fmt: skip
 _GROUPS: Final = ("docs", "doc", "documentation", "sphinx", "mkdocs", "website", "site")
+_IMPLIED: Final = {
+    "MkDocs": r"\b(mkdocs-\w|zensical)",
+    "Sphinx": r"(?i)\b(sphinx[-_]\w|furo\b|pydata-sphinx-theme|myst[-_](parser|nb))",
+}
+"""What brings the framework along."""
 _WORD: Final = re.compile(r"[\w./@+ -]{1,200}")
 
 
@@ -47,6 +52,8 @@ def prepare(source: Source, found: Mark, environment: Mapping[str, str]) -> Envi
     home = next((each for each in (place, *source.above(place)) if _is_home(source, each)), place)
     steps, text, locks, tools = _asked(source, home, place)
     needed = [each for each in _needed(found, source) if not _names(text, each)]
+    if re.search(_IMPLIED.get(found.fact.name, r"(?!)"), text):
+        needed = [each for each in needed if each not in found.fact.requirements]
     if needed:
         steps = [*steps, f"uv pip install {' '.join(shlex.quote(each) for each in needed)}"]
     wanted, why = _wanted(source, place, home, environment)
@@ -98,22 +105,8 @@ def _asked(
         steps = [f"uv pip install -r {shlex.quote(listed)}"]
         return steps, _text(source, home, listed), [*locks, home.within(listed)], ()
     if groups:
-        kind, group = groups
-        match kind:
-            case "poetry" if home.has("poetry.lock"):
-                return ([f"poetry install --no-interaction --with {group}"], text, locks,
-                        (Tool(name="poetry"),))  # fmt: skip
-            case "extra" if home.has("uv.lock"):
-                return [f"uv sync --active --frozen --extra {group}"], text, locks, ()
-            case "group" if home.has("uv.lock"):
-                return [f"uv sync --active --frozen --group {group}"], text, locks, ()
-            case "group":
-                steps = [f"uv pip install --group {group}"]
-                return [*steps, *_itself(home)], text, locks, ()
-            case "extra":
-                return [f"uv pip install '.[{group}]'"], text, locks, ()
-            case _:
-                return [f"uv pip install {_poetry(project, group)}"], text, locks, ()
+        steps, more = _of_group(home, project, *groups)
+        return steps, text, locks, more
     if home.has("Pipfile"):
         frozen = " --deploy" if home.has("Pipfile.lock") else ""
         return ([f"pipenv install --dev{frozen}"], home.text("Pipfile"), locks,
@@ -124,17 +117,33 @@ def _asked(
         return ["poetry install --no-interaction"], text, locks, (Tool(name="poetry"),)
     if home.has("pdm.lock"):
         return ["pdm sync --group :all"], text, locks, (Tool(name="pdm"),)
-    if home.has("pyproject.toml", "setup.py") and "project" in project or home.has("setup.py"):
+    if (home.has("pyproject.toml", "setup.py") and "project" in project) or home.has("setup.py"):
         return _itself(home), "", locks, ()
     return [], "", locks, ()
+
+
+def _of_group(
+    home: Place, project: dict[str, Any], kind: str, group: str
+) -> tuple[list[str], tuple[Tool, ...]]:
+    match kind:
+        case "poetry" if home.has("poetry.lock"):
+            return [f"poetry install --no-interaction --with {group}"], (Tool(name="poetry"),)
+        case "extra" | "group" if home.has("uv.lock"):
+            return [f"uv sync --active --frozen --{kind} {group}"], ()
+        case "group":
+            return [f"uv pip install --group {group}", *_itself(home)], ()
+        case "extra":
+            return [f"uv pip install '.[{group}]'"], ()
+        case _:
+            return [f"uv pip install {_poetry(project, group)}"], ()
 
 
 def _itself(home: Place) -> list[str]:
     """Pages about a package import it; where it cannot be installed they are made all the same."""
     if not home.has("setup.py") and "[project]" not in home.text("pyproject.toml"):
         return []
-    return ["{ uv pip install . || echo 'The package itself cannot be installed: pages about its "
-            "code may be empty'; }"]  # fmt: skip
+    told = "The package itself cannot be installed: pages about its code may be empty"
+    return [f"{{ uv pip install . || echo '{told}'; }}"]
 
 
 def _group(project: dict[str, Any]) -> tuple[str, str] | None:
@@ -164,7 +173,7 @@ def _readthedocs(source: Source, home: Place) -> tuple[list[str], str, list[str]
     text = home.text(".readthedocs.yaml", ".readthedocs.yml")
     if not text:
         return None
-    found = re.search(r"(?m)^python:\s*\n((?:[ \t]+.*\n?|\s*\n|#.*\n)*)", text)
+    found = re.search(r"(?m)^python:\s*\n((?:[ \t][^\n]*\n?|\n|#[^\n]*\n)*)", text)
     steps: list[str] = []
     texts = ""
     files: list[str] = []
@@ -198,15 +207,20 @@ def _needed(found: Mark, source: Source) -> list[str]:
         if listed := re.search(r"(?ms)^\s*extensions\s*\+?[:=][^\[\n]*\[(.*?)\]", text):
             words += re.findall(r"(?m)^[^#\n]*?['\"]([\w.-]+)['\"]", listed[1])
             words += re.findall(r"['\"]([\w.-]+)['\"]", re.sub(r"#.*", "", listed[1]))
-        words += re.findall(r"(?m)^\s*(?:import|from) (sphinx_\w+|furo|recommonmark|pallets_sphinx_themes)", text)
+        words += re.findall(
+            r"(?m)^\s*(?:import|from) (sphinx_\w+|furo|recommonmark|pallets_sphinx_themes)", text
+        )
         for word in words:
             needed += _brings(SPHINX, word)
     elif found.fact.name == "MkDocs":
         text = place.text("mkdocs.yml", "mkdocs.yaml")
-        theme = re.search(r"(?m)^theme:\s*(?:\n(?:[ \t]+.*\n|\s*\n)*?[ \t]+name:\s*)?['\"]?([\w.-]+)", text)
+        theme = re.search(
+            r"(?m)^theme:[ \t]*(?:\n(?:[ \t]+\S.*\n|[ \t]*\n)*?[ \t]+name:[ \t]*)?['\"]?([\w.-]+)",
+            text,
+        )
         words = [f"theme {theme[1]}"] if theme else []
         for key in ("plugins", "markdown_extensions"):
-            if listed := re.search(rf"(?m)^{key}:\s*\n((?:[ \t]*-.*\n?|[ \t]+.*\n?|\s*\n|#.*\n)*)", text):
+            if listed := re.search(rf"(?m)^{key}:\s*\n((?:[ \t-][^\n]*\n?|\n|#[^\n]*\n)*)", text):
                 words += re.findall(r"(?m)^[ \t]*-\s*['\"]?([\w./-]+)", listed[1])
         for word in words:
             needed += _brings(MKDOCS, word)
@@ -218,7 +232,10 @@ def _brings(table: Mapping[str, str], word: str) -> list[str]:
         rest = word.partition(".")[2].split(".")[0].replace("_", "-")
         return [f"sphinxcontrib-{rest}"]
     package = table.get(word)
-    if package is None and (begun := word.split(".")[0].split("/")[-1]) != "sphinx":
+    if (
+        package is None
+        and (begun := word.split(".", maxsplit=1)[0].rsplit("/", maxsplit=1)[-1]) != "sphinx"
+    ):
         package = table.get(begun)
     return [package] if package else []
 
@@ -239,9 +256,9 @@ def _wanted(
         at = source.at(each)
         read = re.search(r"(?m)^\s+python:\s*['\"]?(?:mambaforge|miniconda)?[-]?(\d[\d.]*)",
                          at.text(".readthedocs.yaml", ".readthedocs.yml"))  # fmt: skip
-        if line := at.text(".python-version").strip().split("\n")[0].strip():
-            if re.match(r"\d", line):
-                return line[:100], at.within(".python-version")
+        line = at.text(".python-version").strip().partition("\n")[0].strip()
+        if re.match(r"\d", line):
+            return line[:100], at.within(".python-version")
         if line := at.text("runtime.txt").strip():
             return line.removeprefix("python-")[:100], at.within("runtime.txt")
         if read:

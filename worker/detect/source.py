@@ -5,8 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Final
 
 from worker.detect.package import Package
+
+_TEXT: Final = 1 << 16
+"""Bytes of a configuration that are read."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,7 +35,8 @@ class Place:
     def text(self, *names: str) -> str:
         """The content of the first of these files that was read; `""` where none was."""
         body = next((self.contents[name] for name in names if name in self.contents), b"")
-        return body.decode("utf-8-sig", "replace")
+        # Patterns look through it: what a stranger wrote is bounded.
+        return body[:_TEXT].decode("utf-8-sig", "replace")
 
     def texts(self, beginning: str) -> Iterator[tuple[str, str]]:
         """Names and contents of the files that were read and whose names begin so."""
