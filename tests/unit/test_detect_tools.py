@@ -10,14 +10,8 @@ from tests.detecting import a_package, plan
 from worker.tool import Tool
 
 PNPM = (
-    "lockfileVersion: '{}'
-importers:
-  .:
-    devDependencies:
-"
-    "      vite:
-        specifier: '*'
-"
+    "lockfileVersion: '{}'\nimporters:\n  .:\n    devDependencies:\n"
+    "      vite:\n        specifier: '*'\n"
 )
 NPM = json.dumps({"lockfileVersion": 3, "packages": {"": {"devDependencies": {"vite": "*"}},
                                                      "node_modules/vite": {}}})  # fmt: skip
