@@ -151,7 +151,8 @@ def _is_app(source: Source, place: Place, fact: Fact) -> bool:
         return False
     if re.search(r"\broot\s*:|rollupOptions|HtmlWebpackPlugin|html-webpack-plugin", configured):
         return True
-    library = place.package is not None and place.package.is_library
+    # Gulp bundles nothing to be imported: a page beside it is what it makes.
+    library = place.package is not None and place.package.is_library and fact.name != "Gulp"
     if place.has("index.html"):
         # Vite's libraries keep an index.html to be tried by; they are built all the same.
         return not (library and re.search(r"\blib\s*:", configured))
