@@ -21,6 +21,7 @@ from worker.buildlog import BuildLog
 from worker.detect import Plan, Source
 from worker.output import Output
 from worker.sandbox import Limits, Mount, Outcome, Sandbox, Workspace
+from worker.tool import Tool
 from worker.unpack import SOURCE, unpack
 
 _UNPACK_SECONDS: Final = 300.0
@@ -238,22 +239,11 @@ async def _tools(build: _Build, plan: Plan) -> toolchain.Toolchain | None:
     cache = build.shop.settings.data_dir / "toolchains"
     environment = build.shop.environment
 
-    async def fetch() -> toolchain.Toolchain:
-        tools = await toolchain.node(
-            cache, wanted=plan.node or None, environment=environment, log=build.log.say
-        )
-        if plan.manager is None:
-            return tools
-        return await toolchain.package_manager(
-            cache,
-            name=plan.manager.name,
-            version=plan.manager.version or None,
-            toolchain=tools,
-            environment=environment,
-            log=build.log.say,
-        )
-
-    return await build.lease.bound(fetch())
+    tools = [Tool(name="node", version=plan.node)]
+    if plan.manager is not None:
+        tools.append(Tool(name=plan.manager.name, version=plan.manager.version))
+    provided = toolchain.provide(cache, tools, environment=environment, log=build.log.say)
+    return await build.lease.bound(provided)
 
 
 def _mounts(tools: toolchain.Toolchain | None) -> Sequence[Mount]:
@@ -273,6 +263,7 @@ def _environment(
     paths = [*(str(path) for path in (tools.paths if tools else ())), *bins, _PATH]
     return {
         **_QUIET,
+        **(tools.variables if tools else {}),
         "PATH": ":".join(paths),
         "CI": "1",
         "PUSHLANE": "1",
