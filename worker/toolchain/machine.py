@@ -50,7 +50,7 @@ async def program(stock: Stock, name: str) -> Toolchain:
     found = shutil.which(name, path=stock.environment.get("PATH", os.defpath))
     if found is None:
         raise BuildFailed(
-            f"this needs {name}, which is not on the worker's machine, and no package registry that "
+            f"this needs {name}, which is not on the worker's machine, and no registry that "
             f"we use has it: {_CURES[name]}",
             code="tool_missing",
         )

@@ -88,10 +88,11 @@ async def application(
     """
     if "python" not in so_far.versions:
         so_far = await python(stock, "")
-    interpreter = await asyncio.to_thread((so_far.paths[1] / "python3").resolve)
+    shown = next(each for each in so_far.paths if each.parent.name.startswith("python-"))
+    interpreter = await asyncio.to_thread((shown / "python3").resolve)
     available = await offered(stock, name, python=interpreter)
     version = await chosen(stock, name, wanted, available, why=why)
-    place = f"{name}-{version}-{so_far.paths[1].parent.name}"
+    place = f"{name}-{version}-{shown.parent.name}"
     async with once(stock.cache, place) as (directory, ready):
         if not ready:
             await stock.log(f"Fetching {name} {version}")

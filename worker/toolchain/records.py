@@ -23,9 +23,13 @@ class Toolchain:
     """For the build's environment; what a repository sets itself goes before."""
 
     def behind(self, front: Toolchain) -> Toolchain:
-        """Both, those of `front` first on the PATH."""
+        """Both, those of `front` first on the PATH, and what is the machine's own last.
+
+        /usr/bin has a Node.js and a Python of its own, which are not to hide the wanted ones.
+        """
+        paths = dict.fromkeys((*front.paths, *self.paths))
         return Toolchain(
-            tuple(dict.fromkeys((*front.paths, *self.paths))),
+            tuple(sorted(paths, key=lambda each: each.is_relative_to("/usr"))),
             tuple(dict.fromkeys((*front.mounts, *self.mounts))),
             self.versions | front.versions,
             self.variables | front.variables,

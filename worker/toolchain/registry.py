@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import re
 import shutil
 import sys
 from collections.abc import Mapping, Sequence
@@ -113,17 +114,17 @@ async def call(
 async def wheel_versions(
     package: str, environment: Mapping[str, str], *, python: Path | None = None
 ) -> list[str]:
-    """The versions of a package that pip offers to this Python, or to another one.
+    """The versions of a package of which pip has a wheel for this Python, or for another one.
 
-    Empty where it offers none, or does not answer: pip tells these two apart by no code.
+    Empty where it has none, or does not answer: pip tells these two apart by no code.
     """
-    argv = [*_pip(python), "index", "versions", "--only-binary=:all:", package]
-    code, said = await call(argv, environment, seconds=60)
-    for line in said.splitlines() if code == 0 else ():
-        head, _, rest = line.partition(":")
-        if head.strip() == "Available versions":
-            return [each.strip() for each in rest.split(",")]
-    return []
+    # `pip index versions` lists those without a wheel too; what pip could have taken it says when
+    # it is asked for what cannot be.
+    argv = [*_pip(python), "download", "--no-deps", "--only-binary=:all:", "--dest", "/nonexistent"]
+    _, said = await call([*argv, f"{package}==0+nothing"], environment, seconds=60)
+    found = re.search(r"\(from versions: ([^)]*)\)", said)
+    offered = [each.strip() for each in found[1].split(",")] if found else []
+    return [] if offered == ["none"] else offered[::-1]
 
 
 async def download_wheel(
