@@ -86,6 +86,9 @@ async def survey(environment: Mapping[str, str]) -> Passing:
     for name, value in (npm | pip).items():
         if value and name.lower() not in {each.lower() for each in variables}:
             variables[name] = value
+    registry = variables.get("npm_config_registry")
+    if registry:
+        variables.setdefault("YARN_NPM_REGISTRY_SERVER", registry.rstrip("/"))
     for name, value in _for_uv(variables).items():
         variables.setdefault(name, value)
     names = (*_PROXIES, "no_proxy")
