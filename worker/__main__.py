@@ -20,6 +20,7 @@ from bot.core.errors import Errored, SettingInvalid
 from bot.core.ledger import DURABLE_SETTINGS, Ledger, open_ledger
 from bot.core.settings import Settings
 from worker.build import Workshop
+from worker.caches import Store
 from worker.loop import Worker
 from worker.output import Limits
 from worker.publish import Publisher
@@ -84,7 +85,11 @@ async def _live(settings: Settings, environment: Mapping[str, str]) -> bool:
         worker = Worker(
             ledger=ledger,
             shop=Workshop(
-                settings=settings, sandbox=sandbox, bucket=bucket, environment=environment
+                settings=settings,
+                sandbox=sandbox,
+                bucket=bucket,
+                environment=environment,
+                store=_store(settings),
             ),
             publisher=Publisher(
                 bucket,
@@ -104,6 +109,15 @@ async def _live(settings: Settings, environment: Mapping[str, str]) -> bool:
     except TimeoutError:
         return False
     return True
+
+
+def _store(settings: Settings) -> Store | None:
+    """Where builds keep what later ones need. Without walls a path inside is another each time."""
+    if settings.sandbox == "none" or not settings.cache_mb:
+        return None
+    directory = settings.data_dir / "caches"
+    directory.mkdir(exist_ok=True, mode=0o700)
+    return Store(directory, most_bytes=settings.cache_mb * 1_000_000)
 
 
 async def _work(worker: Worker, signals: _Signals) -> None:

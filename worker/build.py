@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import shlex
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from bot.core.settings import Settings
 from bot.core.sitefile import Sitefile
 from worker import detect, made, toolchain, tree
 from worker.buildlog import BuildLog
+from worker.caches import Caches, Store
 from worker.detect import Plan, Source
 from worker.output import Output
 from worker.sandbox import Limits, Mount, Outcome, Sandbox, Workspace
@@ -51,6 +53,8 @@ class Workshop:
     bucket: Bucket
     environment: Mapping[str, str]
     """The worker's own, from which toolchains are fetched."""
+    store: Store | None = None
+    """What is kept for later builds; None: nothing."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,6 +75,7 @@ class _Build:
     workspace: Workspace
     lease: Lease
     log: BuildLog
+    caches: Caches
     ends: float
     """Monotonic seconds at which its time is over."""
 
@@ -80,7 +85,13 @@ class _Build:
 
 
 async def build(
-    shop: Workshop, deployment: Deployment, workspace: Workspace, *, lease: Lease, log: BuildLog
+    shop: Workshop,
+    deployment: Deployment,
+    workspace: Workspace,
+    *,
+    lease: Lease,
+    log: BuildLog,
+    caches: Caches,
 ) -> Built:
     """Builds the deployment's source in `workspace`.
 
@@ -88,7 +99,7 @@ async def build(
     for ours, `Stopped` when the lease ends.
     """
     ends = time.monotonic() + shop.settings.build_timeout_seconds
-    under_way = _Build(shop, deployment, workspace, lease, log, ends)
+    under_way = _Build(shop, deployment, workspace, lease, log, caches, ends)
     if shop.settings.sandbox == "none":
         await log.say("PUSHLANE_SANDBOX=none: this build is not kept from anything on the machine")
     await unpack(
@@ -168,26 +179,77 @@ async def _execute(build: _Build, plan: Plan, asked: Sitefile) -> None:
     if tools:
         told = ", ".join(f"{name} {version}" for name, version in tools.versions.items())
         await build.log.say(told)
-    for command, code in ((plan.install, "install_failed"), (plan.command, "build_failed")):
-        if not command:
-            continue
-        at = f"/work/{SOURCE}" if code == "install_failed" and plan.install_above else root
-        await build.log.say(f"$ {command}")
-        outcome = await build.shop.sandbox.execute(
-            command,
-            workspace=build.workspace,
-            cwd=at,
-            environment=environment,
-            limits=_limits(build, seconds=max(build.ends - time.monotonic(), 0.1)),
-            mounts=_mounts(tools),
-            network=True,
-            on_output=build.log.write,
-            stop=build.lease.stop,
+    at = "" if plan.install_above else asked.build.root
+    if plan.install:
+        await _install(build, plan, at, environment, tools)
+    if plan.command:
+        below = "/".join((SOURCE, *tree.parts_of(asked.build.root)))
+        found = await build.caches.restore([f"{below}/{folder}" for folder in plan.caches])
+        if found:
+            names = ", ".join(folder.removeprefix(f"{below}/") for folder in found)
+            await build.log.say(f"Kept from the last build: {names}")
+        await build.log.say(f"$ {plan.command}")
+        await _command(build, plan.command, "build_failed", root, environment, tools)
+
+
+async def _install(
+    build: _Build,
+    plan: Plan,
+    at: str,
+    environment: Mapping[str, str],
+    tools: toolchain.Toolchain | None,
+) -> None:
+    """Installs the packages in the source's folder `at`, or takes those that were kept."""
+    kept = await build.caches.packages(
+        build.source,
+        install=plan.install,
+        install_at=at,
+        locks=plan.locks,
+        environment=environment,
+        versions=tools.versions if tools else {},
+        say=build.log.say,
+    )
+    command, place = plan.install, at
+    if kept is not None:
+        program = plan.install.split()[0]
+        command, place = (
+            " && ".join(
+                f"(cd {shlex.quote(folder or '.')} && {program} run {name})"
+                for folder, name in kept.repeated
+            ),
+            "",
         )
-        build.lease.check()
-        for host in outcome.refused_hosts:
-            await build.log.say(f"refused: {host}, by PUSHLANE_EGRESS={build.shop.settings.egress}")
-        _judge(build, command, code, outcome)
+    if command:
+        await build.log.say(f"$ {command}")
+        cwd = "/".join(("/work", SOURCE, *tree.parts_of(place)))
+        await _command(build, command, "install_failed", cwd, environment, tools)
+    if kept is None:
+        await build.caches.installed()
+
+
+async def _command(
+    build: _Build,
+    command: str,
+    code: str,
+    cwd: str,
+    environment: Mapping[str, str],
+    tools: toolchain.Toolchain | None,
+) -> None:
+    outcome = await build.shop.sandbox.execute(
+        command,
+        workspace=build.workspace,
+        cwd=cwd,
+        environment=environment,
+        limits=_limits(build, seconds=max(build.ends - time.monotonic(), 0.1)),
+        mounts=_mounts(tools),
+        network=True,
+        on_output=build.log.write,
+        stop=build.lease.stop,
+    )
+    build.lease.check()
+    for host in outcome.refused_hosts:
+        await build.log.say(f"refused: {host}, by PUSHLANE_EGRESS={build.shop.settings.egress}")
+    _judge(build, command, code, outcome)
 
 
 def _judge(build: _Build, command: str, code: str, outcome: Outcome) -> None:

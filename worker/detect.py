@@ -68,6 +68,10 @@ class Plan:
     """The version of Node to provide, `""` for the LTS; None where none is needed."""
     manager: Manager | None = None
     hint: str = ""
+    caches: tuple[str, ...] = ()
+    """The framework's own cache folders, relative to the directory that is built."""
+    locks: tuple[str, ...] = ()
+    """Files that decide what an installation gives, relative to the source."""
 
     @property
     def builds(self) -> bool:
@@ -136,6 +140,7 @@ def detect(source: Source, sitefile: Sitefile) -> Plan:
         node=_node(source, sitefile) if package or speaks_node else None,
         manager=manager,
         hint=fact.hint,
+        caches=(".next/cache", "node_modules/.cache", ".astro", ".docusaurus"),
     )
 
 

@@ -17,6 +17,7 @@ from bot.core.ledger import Ending, Ledger
 from bot.core.loop import Loop, conclude, foreseen, persistently
 from worker.build import Built, Workshop, build
 from worker.buildlog import BuildLog
+from worker.caches import Caches
 from worker.publish import Published, Publisher
 
 log = logging.getLogger(__name__)
@@ -49,7 +50,7 @@ class Worker:
     ) -> Deployment:
         """Builds, publishes and ends. Answers the record as it ended, or was put back."""
         error: PushlaneError | None = None
-        made: tuple[Built, Published] | None = None
+        made: tuple[Built, Published, Caches] | None = None
         async with BuildLog(
             lambda lines: self.ledger.logs.append(deployment, lines),
             max_mb=self.shop.settings.build_log_mb,
@@ -71,7 +72,12 @@ class Worker:
         return await conclude(self.ledger, deployment, lease, error)
 
     async def _accepted(
-        self, deployment: Deployment, lease: Lease, built: Built, published: Published
+        self,
+        deployment: Deployment,
+        lease: Lease,
+        built: Built,
+        published: Published,
+        caches: Caches,
     ) -> Deployment:
         """Ends it ready. A release that names what the collector has condemned is made anew."""
         for _ in range(_ANEW):
@@ -93,6 +99,7 @@ class Worker:
             else:
                 if ended.status is Status.READY:
                     self.publisher.remember(published)
+                    caches.accept()
                 return ended
             log.info(
                 "publishing anew, without condemned packs", extra={"deployment": deployment.id}
@@ -110,12 +117,17 @@ class Worker:
 
     async def _bring(
         self, deployment: Deployment, lease: Lease, written: BuildLog, rooms: AsyncExitStack
-    ) -> tuple[Built, Published]:
+    ) -> tuple[Built, Published, Caches]:
         """Builds and publishes; the log is saved meanwhile."""
         known = asyncio.ensure_future(self.publisher.known(deployment))
         try:
             workspace = await rooms.enter_async_context(self.shop.sandbox.workspace())
-            built = await build(self.shop, deployment, workspace, lease=lease, log=written)
+            caches = await rooms.enter_async_context(
+                Caches(self.shop.store, deployment, workspace, secrets=self.secrets)
+            )
+            built = await build(
+                self.shop, deployment, workspace, lease=lease, log=written, caches=caches
+            )
             lease.check()
             await persistently(
                 lease, lambda: self.ledger.claims.advance(deployment, Status.PUBLISHING)
@@ -129,7 +141,7 @@ class Worker:
                 say=written.say,
                 beside=lambda: self._save_log(deployment, written),
             )
-            return built, published
+            return built, published, caches
         finally:
             known.cancel()
             await asyncio.gather(known, return_exceptions=True)

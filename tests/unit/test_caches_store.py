@@ -1,0 +1,108 @@
+"""Kept trees: whole or not at all, by level of trust, never removed in use, bounded."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+
+import pytest
+
+from bot.core.deployment import Deployment, Status
+from worker.caches.store import Held, Record, Store
+
+SIZE = 1000
+
+
+def a_deployment(*, production: bool = True, project: str = "site") -> Deployment:
+    return Deployment(
+        id="d1",
+        status=Status.BUILDING,
+        project=project,
+        repository="acme/site",
+        repository_id=7,
+        ref="refs/heads/main",
+        seq=1,
+        production=production,
+    )
+
+
+def keep(store: Store, name: str, *, of: Deployment, text: str = "x") -> Record | None:
+    def fill(tree: Path) -> Record:
+        (tree / "file").write_text(text)
+        return Record(deployment=of.id, made_at=time.time(), files=1, bytes=SIZE)
+
+    return store.add(of, name, fill)
+
+
+def found(store: Store, name: str, *, of: Deployment) -> str | None:
+    held = store.take(of, name, owner=None)
+    if held is None:
+        return None
+    held.release()
+    return (held.tree / "file").read_text()
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store(tmp_path, most_bytes=3 * SIZE)
+
+
+def test_production_never_finds_what_a_preview_kept(store: Store) -> None:
+    production, preview = a_deployment(), a_deployment(production=False)
+    keep(store, "packages-a", of=preview)
+    assert found(store, "packages-a", of=production) is None
+    keep(store, "packages-b", of=production)
+    assert found(store, "packages-b", of=preview) == "x"
+
+
+def test_another_project_finds_nothing(store: Store) -> None:
+    keep(store, "packages-a", of=a_deployment())
+    assert found(store, "packages-a", of=a_deployment(project="other")) is None
+
+
+def test_what_was_not_used_for_longest_goes_first(store: Store, tmp_path: Path) -> None:
+    of = a_deployment()
+    for number, name in enumerate(("a", "b", "c")):
+        keep(store, name, of=of)
+        os.utime(next(tmp_path.glob(f"*/*/*/{name}/record.json")), (number, number))
+    assert found(store, "a", of=of) == "x"
+    keep(store, "d", of=of)
+    assert [found(store, name, of=of) for name in "abcd"] == ["x", None, "x", "x"]
+
+
+def test_what_is_in_use_is_neither_evicted_nor_replaced(store: Store) -> None:
+    of = a_deployment()
+    keep(store, "a", of=of, text="first")
+    held = store.take(of, "a", owner=None)
+    assert isinstance(held, Held)
+    assert keep(store, "a", of=of, text="second") is None
+    for name in ("b", "c", "d", "e"):
+        keep(store, name, of=of)
+    assert found(store, "a", of=of) == "first"
+    held.release()
+    store.clear(of)
+    assert found(store, "a", of=of) is None
+
+
+def test_a_crash_in_the_middle_leaves_nothing_half(store: Store, tmp_path: Path) -> None:
+    of = a_deployment()
+
+    def fill(tree: Path) -> Record:
+        (tree / "file").write_text("half")
+        raise OSError("no space left")
+
+    with pytest.raises(OSError, match="no space"):
+        store.add(of, "a", fill)
+    assert found(store, "a", of=of) is None
+    level = next(tmp_path.glob("*/*/production"))
+    (level / ".part-0").mkdir()
+    (level / ".part-0" / "tree").mkdir()
+    store.make_room()
+    assert list(level.iterdir()) == []
+
+
+def test_one_that_is_too_old_does_not_count(store: Store) -> None:
+    of = a_deployment()
+    keep(store, "a", of=of)
+    assert store.take(of, "a", owner=None, newest=time.time() + 1) is None
