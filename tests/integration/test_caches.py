@@ -55,10 +55,10 @@ async def bench(valkey: str, seaweedfs: S3, prefix: str, tmp_path: Path) -> Asyn
 
 
 async def built(
-    bench: Bench, files: Mapping[str, str | bytes], *, ref: str = "refs/heads/main"
+    bench: Bench, files: Mapping[str, str | bytes], *, branch: str = "main"
 ) -> tuple[Deployment, str]:
     """The record as it ended, and its log, after all that it leaves is kept."""
-    claimed = await bench.held(files, a_push(secrets.token_hex(4), ref=ref))
+    claimed = await bench.held(files, a_push(secrets.token_hex(4), branch=branch))
     loop = bench.worker.loop()
     await loop.attend(claimed)
     return await bench.record(claimed.id), await bench.log(claimed)
@@ -94,12 +94,12 @@ async def test_a_warm_build_installs_nothing_and_gives_what_a_cold_one_gives(
 async def test_a_preview_uses_what_production_kept_and_never_the_other_way_round(
     bench: Bench,
 ) -> None:
-    preview, said = await built(bench, site(LISTING), ref="refs/heads/other")
+    preview, said = await built(bench, site(LISTING), branch="other")
     assert "$ npm ci" in said, said
     production, said = await built(bench, site(LISTING))
     assert "Packages: kept" not in said, said
     assert "$ npm ci" in said
-    lower, said = await built(bench, site(LISTING), ref="refs/heads/third")
+    lower, said = await built(bench, site(LISTING), branch="third")
     assert f"Packages: kept from {preview.id}" in said
     assert {each.status for each in (preview, production, lower)} == {Status.READY}
 
@@ -172,9 +172,13 @@ async def test_a_build_that_is_given_back_leaves_no_half_of_anything(
     bench: Bench, tmp_path: Path
 ) -> None:
     claimed = await bench.held(site(LISTING), a_push(secrets.token_hex(4)))
-    with pytest.raises(RuntimeError, match="ended"):
+
+    async def ended() -> None:
         async with AsyncExitStack() as rooms, held(bench.ledger, claimed) as lease:
             await bench.worker._work(claimed, lease, rooms)
             raise RuntimeError("ended")
+
+    with pytest.raises(RuntimeError, match="ended"):
+        await ended()
     left = [each.name for each in (tmp_path / "caches").rglob("*") if each.name.startswith(".part")]
     assert left == []

@@ -71,18 +71,26 @@ def test_what_was_not_used_for_longest_goes_first(store: Store, tmp_path: Path) 
     assert [found(store, name, of=of) for name in "abcd"] == ["x", None, "x", "x"]
 
 
-def test_what_is_in_use_is_neither_evicted_nor_replaced(store: Store) -> None:
+def test_what_is_in_use_is_not_evicted_and_a_newer_one_is_for_those_who_come_later(
+    store: Store, tmp_path: Path
+) -> None:
     of = a_deployment()
     keep(store, "a", of=of, text="first")
     held = store.take(of, "a", owner=None)
     assert isinstance(held, Held)
-    assert keep(store, "a", of=of, text="second") is None
+    inside = os.open(held.tree, os.O_RDONLY)
     for name in ("b", "c", "d", "e"):
         keep(store, name, of=of)
     assert found(store, "a", of=of) == "first"
+    keep(store, "a", of=of, text="second")
+    assert found(store, "a", of=of) == "second"
+    os.stat("file", dir_fd=inside)
     held.release()
+    store.make_room()
+    assert os.listdir(inside) == []  # noqa: PTH208 - a descriptor, no path
+    os.close(inside)
     store.clear(of)
-    assert found(store, "a", of=of) is None
+    assert [*tmp_path.glob("*/*/*/*")] == []
 
 
 def test_a_crash_in_the_middle_leaves_nothing_half(store: Store, tmp_path: Path) -> None:

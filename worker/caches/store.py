@@ -104,8 +104,8 @@ class Store:
     ) -> Record | None:
         """Keeps what `fill` writes into the directory that it is given; None: it is not worth it.
 
-        Whole or not at all. An entry of that name is replaced, unless it is in use. What `fill`
-        raises is raised again.
+        Whole or not at all. One of that name makes way; whoever uses it has it until the end. What
+        `fill` raises is raised again.
         """
         level = self._level(deployment, trust_of(deployment))
         level.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -121,8 +121,8 @@ class Store:
                 return None
             (part / _RECORD).write_bytes(msgspec.json.encode(record))
             kernel.sync(handle)
-            if not self._gone(level / name):
-                return None
+            with contextlib.suppress(FileNotFoundError):
+                (level / name).rename(level / f".gone-{secrets.token_hex(8)}")
             part.rename(level / name)
         finally:
             os.close(handle)
