@@ -10,6 +10,7 @@ import pytest
 
 from bot.core.deployment import Deployment, Status
 from worker.caches.store import Held, Record, Store
+from worker.sandbox.records import Owner
 
 SIZE = 1000
 
@@ -114,3 +115,22 @@ def test_one_that_is_too_old_does_not_count(store: Store) -> None:
     of = a_deployment()
     keep(store, "a", of=of)
     assert store.take(of, "a", owner=None, newest=time.time() + 1) is None
+
+
+def test_another_build_user_gets_it_when_nobody_uses_it(store: Store) -> None:
+    if os.geteuid() != 0:
+        return  # nobody else has build users
+    of, one, other = a_deployment(), Owner(40_001, 40_001), Owner(40_002, 40_002)
+    keep(store, "a", of=of)
+    held = store.take(of, "a", owner=one)
+    assert held is not None
+    beside = store.take(of, "a", owner=one)
+    assert beside is not None
+    assert store.take(of, "a", owner=other) is None
+    held.release()
+    assert store.take(of, "a", owner=other) is None
+    beside.release()
+    later = store.take(of, "a", owner=other)
+    assert later is not None
+    assert (later.tree / "file").stat().st_uid == other.uid
+    later.release()

@@ -45,9 +45,9 @@ class Decided:
     locked: bool
     """Whether a lock file fixes the versions."""
 
-    def name(self, *, source: str = "") -> str:
+    def name(self, *, epoch: int = 0, source: str = "") -> str:
         """The key, for this very source where one is given."""
-        whole = msgspec.json.encode([SCHEMA, sorted(self.parts.items()), source])
+        whole = msgspec.json.encode([SCHEMA, epoch, sorted(self.parts.items()), source])
         return f"packages-{hashlib.sha256(whole).hexdigest()}"
 
 

@@ -60,13 +60,18 @@ class Caches:
         workspace: Workspace,
         *,
         secrets: Sequence[str],
+        epoch: int = 0,
     ) -> None:
-        """No `store`, or a workspace without layers: every build is a cold one."""
+        """No `store`, or a workspace without layers: every build is a cold one.
+
+        What was kept in another `epoch` of the project is not found: it is evicted in its time.
+        """
         self._layers = Layers(workspace)
         self._store = store if self._layers.possible else None
         self._deployment = deployment
         self._workspace = workspace
         self._secrets = tuple(secrets)
+        self._epoch = epoch
         self._held: list[Held] = []
         self._decided: Decided | None = None
         self._folders: list[str] = []
@@ -100,11 +105,6 @@ class Caches:
                 await asyncio.gather(self._keeping, return_exceptions=True)
             for each in self._held:
                 each.release()
-
-    @property
-    def possible(self) -> bool:
-        """Whether anything is kept at all."""
-        return self._store is not None
 
     def accept(self) -> None:
         """The deployment has ended ready: its framework's caches are worth keeping."""
@@ -160,7 +160,9 @@ class Caches:
             return
         layer = await asyncio.to_thread(self._layers.cover)
         self._keeping = asyncio.create_task(
-            asyncio.to_thread(self._keep, f"{layer}", partial(self._add, store, decided, layer)),
+            asyncio.to_thread(
+                _keep, self._deployment, "packages", partial(self._add, store, decided, layer)
+            ),
             name="keep packages",
         )
 
@@ -180,7 +182,10 @@ class Caches:
         found: list[tuple[str, Held]] = []
         for folder in self._folders:
             held = await asyncio.to_thread(
-                store.take, self._deployment, _name(folder), owner=self._workspace.owner
+                store.take,
+                self._deployment,
+                _folder_name(self._epoch, folder),
+                owner=self._workspace.owner,
             )
             if held is not None:
                 self._held.append(held)
@@ -192,9 +197,9 @@ class Caches:
 
     def _take(self, store: Store, decided: Decided) -> Held | None:
         newest = 0.0 if decided.locked else time.time() - keys.UNLOCKED_SECONDS
-        names = [decided.name(source=self._deployment.source)]
+        names = [self._name(decided, bound=True)]
         if not decided.bound:
-            names.insert(0, decided.name())
+            names.insert(0, self._name(decided, bound=False))
         for name in names:
             held = store.take(self._deployment, name, owner=self._workspace.owner, newest=newest)
             if held is not None:
@@ -211,22 +216,13 @@ class Caches:
             return False
         return True
 
+    def _name(self, decided: Decided, *, bound: bool) -> str:
+        source = self._deployment.source if bound else ""
+        return decided.name(epoch=self._epoch, source=source)
+
     def _check(self) -> None:
         if self._given_up.is_set():
             raise _Given
-
-    def _keep(self, what: str, add: Callable[[], Record | None]) -> None:
-        """Keeps something; a failure of that fails no build."""
-        about = {"deployment": self._deployment.id, "what": what}
-        try:
-            record = add()
-        except _Given:
-            return
-        except (Unfit, OSError) as problem:
-            log.warning("not kept", extra=about | {"reason": str(problem)})
-            return
-        if record is not None:
-            log.info("kept", extra=about | {"files": record.files, "bytes": record.bytes})
 
     def _add(self, store: Store, decided: Decided, layer: Path) -> Record | None:
         found = survey(layer, self._layers.bottom, check=self._check)
@@ -239,7 +235,7 @@ class Caches:
             paths = [each for each in paths if not _below_any(each, strange)]
         if bound:
             paths = sorted({*found.paths, *found.strange})
-        name = decided.name(source=self._deployment.source if bound else "")
+        name = self._name(decided, bound=bound)
 
         def fill(target: Path) -> Record:
             return self._copied(layer, paths, target, parts=decided.parts, modes=found.modes)
@@ -276,7 +272,9 @@ class Caches:
 
     async def _keep_folders(self) -> None:
         for folder in self._folders:
-            await asyncio.to_thread(self._keep, folder, partial(self._add_folder, folder))
+            await asyncio.to_thread(
+                _keep, self._deployment, folder, partial(self._add_folder, folder)
+            )
 
     def _add_folder(self, folder: str) -> Record | None:
         if self._store is None:
@@ -286,17 +284,31 @@ class Caches:
             return None
         return self._store.add(
             self._deployment,
-            _name(folder),
+            _folder_name(self._epoch, folder),
             lambda target: self._copied(self._workspace.path, paths, target),
         )
+
+
+def _keep(deployment: Deployment, what: str, add: Callable[[], Record | None]) -> None:
+    """Keeps something; a failure of that fails no build."""
+    about = {"deployment": deployment.id, "what": what}
+    try:
+        record = add()
+    except _Given:
+        return
+    except (Unfit, OSError) as problem:
+        log.warning("not kept", extra=about | {"reason": str(problem)})
+        return
+    if record is not None:
+        log.info("kept", extra=about | {"files": record.files, "bytes": record.bytes})
 
 
 def _is_there(path: Path) -> bool:
     return os.path.lexists(path)
 
 
-def _name(folder: str) -> str:
-    return f"folder-{hashlib.sha256(folder.encode()).hexdigest()[:32]}"
+def _folder_name(epoch: int, folder: str) -> str:
+    return f"folder-{hashlib.sha256(f'{epoch}/{folder}'.encode()).hexdigest()[:32]}"
 
 
 def _below_any(path: str, above: set[str]) -> bool:
