@@ -30,7 +30,7 @@ from worker.sandbox import Layers, Workspace
 
 log = logging.getLogger(__name__)
 
-_END_SECONDS: Final = 60.0
+_END_SECONDS: Final = 120.0
 """So long a build that has ended waits for what it leaves."""
 _MOST_NAMED: Final = 3
 
@@ -75,7 +75,7 @@ class Caches:
         self._held: list[Held] = []
         self._decided: Decided | None = None
         self._folders: list[str] = []
-        self._keeping: asyncio.Task[None] | None = None
+        self._keeping: list[asyncio.Task[None]] = []
         self._given_up = threading.Event()
         self._accepted = False
 
@@ -92,17 +92,17 @@ class Caches:
             self._given_up.set()
         try:
             async with asyncio.timeout(_END_SECONDS):
-                if self._keeping is not None:
-                    await asyncio.shield(self._keeping)
+                await asyncio.shield(asyncio.gather(*self._keeping))
                 if self._accepted and error is None:
-                    await asyncio.shield(asyncio.ensure_future(self._keep_folders()))
+                    keeping = asyncio.create_task(self._keep_folders(), name="keep caches")
+                    self._keeping.append(keeping)
+                    await asyncio.shield(keeping)
         except TimeoutError:
             log.warning("caches are given up", extra={"deployment": self._deployment.id})
         finally:
-            # Nothing reads the workspace when it is removed.
+            # Nothing may read the workspace when it is removed.
             self._given_up.set()
-            if self._keeping is not None:
-                await asyncio.gather(self._keeping, return_exceptions=True)
+            await asyncio.gather(*self._keeping, return_exceptions=True)
             for each in self._held:
                 each.release()
 
@@ -159,12 +159,9 @@ class Caches:
         if store is None or decided is None:
             return
         layer = await asyncio.to_thread(self._layers.cover)
-        self._keeping = asyncio.create_task(
-            asyncio.to_thread(
-                _keep, self._deployment, "packages", partial(self._add, store, decided, layer)
-            ),
-            name="keep packages",
-        )
+        add = partial(self._add, store, decided, layer)
+        keeping = asyncio.to_thread(_keep, self._deployment, "packages", add)
+        self._keeping.append(asyncio.create_task(keeping, name="keep packages"))
 
     async def restore(self, folders: Sequence[str]) -> list[str]:
         """Lays a framework's kept caches under the build. Answers which, of `folders`.
