@@ -16,6 +16,7 @@ from bot.core.errors import BuildFailed, Errored, Full, PushlaneError, Stopped
 from bot.core.lease import Lease
 from bot.core.ledger import Ending, Ledger
 from bot.core.loop import Loop, conclude, foreseen, persistently
+from bot.core.project import overlaid
 from bot.core.settings import Settings
 from bot.core.sitefile import Sitefile
 from bot.source import Fetched, Options, Origin, Resolved, Sources, archive_name
@@ -94,7 +95,8 @@ class Intake:
         named = await lease.bound(self._resolved(origin, deployment))
         fetched = await lease.bound(self.sources.fetch(origin, named.commit, ref=named.ref))
         body = (await lease.bound(self.sources.read(fetched, sitefile.FILE)))[0]
-        asked = await asyncio.to_thread(sitefile.parse, body)
+        settings = await self.ledger.projects.settings(deployment.project)
+        asked = overlaid(await asyncio.to_thread(sitefile.parse, body), settings)
         reason = await self._why_skip(deployment, fetched, asked)
         if reason is not None:
             ending = Ending(status=Status.SKIPPED, reason=reason)

@@ -18,6 +18,7 @@ from bot.core import settings as all_settings
 from bot.core.bucket import Bucket
 from bot.core.errors import Errored, SettingInvalid
 from bot.core.ledger import DURABLE_SETTINGS, Ledger, open_ledger
+from bot.core.secrets import Keyring
 from bot.core.settings import Settings
 from worker.build import Workshop
 from worker.caches import Store
@@ -101,6 +102,7 @@ async def _live(settings: Settings, environment: Mapping[str, str]) -> bool:
                 ),
             ),
             secrets=all_settings.secrets_of(settings, environment),
+            keyring=Keyring(settings.secret_key),
         )
         await _work(worker, signals)
     try:

@@ -6,7 +6,7 @@ import asyncio
 import shlex
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
@@ -15,6 +15,7 @@ from bot.core.bucket import Bucket
 from bot.core.deployment import Deployment, branch_label, deployment_label
 from bot.core.errors import BuildFailed, Errored
 from bot.core.lease import Lease
+from bot.core.project import ProjectSettings, overlaid
 from bot.core.settings import Settings
 from bot.core.sitefile import Sitefile
 from worker import detect, made, toolchain, tree
@@ -58,12 +59,24 @@ class Workshop:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Told:
+    """What a person has told of the project, besides the repository's own file."""
+
+    settings: ProjectSettings = field(default_factory=ProjectSettings)
+    secrets: Mapping[str, str] = field(default_factory=dict, repr=False)
+    """Names and values, for this deployment's build."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Built:
     """What a build made."""
 
     output: Output
     framework: str
     sitefile: Sitefile
+
+
+_NOTHING_TOLD: Final = Told()
 
 
 @dataclass(slots=True)
@@ -76,6 +89,7 @@ class _Build:
     lease: Lease
     log: BuildLog
     caches: Caches
+    told: Told
     ends: float
     """Monotonic seconds at which its time is over."""
 
@@ -92,14 +106,15 @@ async def build(
     lease: Lease,
     log: BuildLog,
     caches: Caches,
+    told: Told = _NOTHING_TOLD,
 ) -> Built:
-    """Builds the deployment's source in `workspace`.
+    """Builds the deployment's source in `workspace`. `log` hides the secrets already.
 
     Raises `BuildFailed` for what is the repository's fault (its codes are said below), `Errored`
     for ours, `Stopped` when the lease ends.
     """
     ends = time.monotonic() + shop.settings.build_timeout_seconds
-    under_way = _Build(shop, deployment, workspace, lease, log, caches, ends)
+    under_way = _Build(shop, deployment, workspace, lease, log, caches, told, ends)
     if shop.settings.sandbox == "none":
         await log.say("PUSHLANE_SANDBOX=none: this build is not kept from anything on the machine")
     await unpack(
@@ -111,7 +126,7 @@ async def build(
         lease=lease,
     )
     body = tree.read(under_way.source, sitefile.FILE, most=sitefile.LIMIT + 1)
-    asked = await asyncio.to_thread(sitefile.parse, body)
+    asked = overlaid(await asyncio.to_thread(sitefile.parse, body), told.settings)
     plan = detect.detect(await asyncio.to_thread(look, under_way.source, asked), asked)
     await log.say(plan.reason)
     for warning in asked.warnings:
@@ -348,6 +363,8 @@ def _environment(
         "DEPLOY_ID": deployment.id,
         "REPOSITORY_URL": f"{settings.github_url}/{deployment.repository}",
         **asked.build.environment,
+        # What the file says under a secret's name is for whoever has none.
+        **build.told.secrets,
     }
 
 

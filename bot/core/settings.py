@@ -208,6 +208,7 @@ def secrets_of(settings: Settings, environ: Mapping[str, str]) -> tuple[str, ...
     found = (
         settings.api_token,
         settings.secret_key,
+        *(key.strip() for key in settings.secret_key.split(",")),
         settings.github_token,
         settings.github_app_private_key,
         settings.redis_url,
