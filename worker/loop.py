@@ -69,7 +69,11 @@ class Worker:
                     await self._save_log(deployment, written)
         if made is not None:
             try:
-                return await self._accepted(deployment, lease, *made)
+                built, published, caches = made
+                ended = await self._accepted(deployment, lease, built, published)
+                if ended.status is Status.READY:
+                    caches.accept()
+                return ended
             except PushlaneError as raised:
                 _mask(raised, written)
                 error = raised
@@ -77,12 +81,7 @@ class Worker:
         return await conclude(self.ledger, deployment, lease, error)
 
     async def _accepted(
-        self,
-        deployment: Deployment,
-        lease: Lease,
-        built: Built,
-        published: Published,
-        caches: Caches,
+        self, deployment: Deployment, lease: Lease, built: Built, published: Published
     ) -> Deployment:
         """Ends it ready. A release that names what the collector has condemned is made anew."""
         for _ in range(_ANEW):
@@ -104,7 +103,6 @@ class Worker:
             else:
                 if ended.status is Status.READY:
                     self.publisher.remember(published)
-                    caches.accept()
                 return ended
             log.info(
                 "publishing anew, without condemned packs", extra={"deployment": deployment.id}

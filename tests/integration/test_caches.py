@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from bot.core import release
@@ -148,6 +149,16 @@ async def test_a_framework_finds_its_cache_again_once_a_build_was_accepted(bench
         seen.append((await published(bench, ended))["n.txt"].decode().split())
     assert seen == [["none"], ["0"], ["0", "0"]]
     assert f"Kept from the last build: {cache}" in said
+
+
+async def test_what_was_kept_before_the_caches_were_cleared_is_not_found(bench: Bench) -> None:
+    cold, _ = await built(bench, site(LISTING))
+    await bench.ledger.projects.change(
+        cold.project, lambda before: msgspec.structs.replace(before, cache_epoch=1)
+    )
+    for found in (False, True):
+        _, said = await built(bench, site(LISTING))
+        assert ("Packages: kept" in said) is found, said
 
 
 async def test_a_link_in_the_place_of_a_cache_is_neither_kept_nor_followed(bench: Bench) -> None:
