@@ -117,6 +117,9 @@ def _store(settings: Settings) -> Store | None:
     """Where builds keep what later ones need. Without walls a path inside is another each time."""
     if settings.sandbox == "none" or not settings.cache_mb:
         return None
+    if os.geteuid() != 0:
+        log.info("packages are installed in every build: only a worker that is root can keep them")
+        return None
     directory = settings.data_dir / "caches"
     directory.mkdir(exist_ok=True, mode=0o700)
     return Store(directory, most_bytes=settings.cache_mb * 1_000_000)
