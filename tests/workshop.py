@@ -23,6 +23,7 @@ from bot.core.settings import Settings
 from tests.builders import a_push, claimed
 from tests.conftest import S3
 from worker.build import Workshop
+from worker.caches import Store
 from worker.loop import Worker
 from worker.output import Limits
 from worker.publish import Publisher
@@ -145,7 +146,11 @@ async def a_bench(
             worker=Worker(
                 ledger=ledger,
                 shop=Workshop(
-                    settings=settings, sandbox=sandbox, bucket=bucket, environment=os.environ
+                    settings=settings,
+                    sandbox=sandbox,
+                    bucket=bucket,
+                    environment=os.environ,
+                    store=Store(directory / "caches", most_bytes=settings.cache_mb * 1_000_000),
                 ),
                 publisher=Publisher(
                     bucket, ledger.aliases, ledger.collection, spool=spool, limits=limits

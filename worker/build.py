@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import shlex
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -19,6 +20,7 @@ from bot.core.settings import Settings
 from bot.core.sitefile import Sitefile
 from worker import detect, made, toolchain, tree
 from worker.buildlog import BuildLog
+from worker.caches import Caches, Store
 from worker.detect import Plan
 from worker.lessons import lesson
 from worker.output import Output
@@ -53,6 +55,8 @@ class Workshop:
     bucket: Bucket
     environment: Mapping[str, str]
     """The worker's own, from which toolchains are fetched."""
+    store: Store | None = None
+    """What is kept for later builds; None: nothing."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,6 +89,7 @@ class _Build:
     workspace: Workspace
     lease: Lease
     log: BuildLog
+    caches: Caches
     told: Told
     ends: float
     """Monotonic seconds at which its time is over."""
@@ -101,6 +106,7 @@ async def build(
     *,
     lease: Lease,
     log: BuildLog,
+    caches: Caches,
     told: Told = _NOTHING_TOLD,
 ) -> Built:
     """Builds the deployment's source in `workspace`. `log` hides the secrets already.
@@ -109,7 +115,7 @@ async def build(
     for ours, `Stopped` when the lease ends.
     """
     ends = time.monotonic() + shop.settings.build_timeout_seconds
-    under_way = _Build(shop, deployment, workspace, lease, log, told, ends)
+    under_way = _Build(shop, deployment, workspace, lease, log, caches, told, ends)
     if shop.settings.sandbox == "none":
         await log.say("PUSHLANE_SANDBOX=none: this build is not kept from anything on the machine")
     await unpack(
@@ -162,26 +168,75 @@ async def _execute(build: _Build, plan: Plan, asked: Sitefile) -> None:
     if tools:
         told = ", ".join(f"{name} {version}" for name, version in tools.versions.items())
         await build.log.say(told)
-    for command, code in ((plan.install, "install_failed"), (plan.command, "build_failed")):
-        if not command:
-            continue
-        at = home if code == "install_failed" else root
-        await build.log.say(f"$ {command}")
-        outcome = await build.shop.sandbox.execute(
-            command,
-            workspace=build.workspace,
-            cwd=at,
-            environment=environment,
-            limits=_limits(build, seconds=max(build.ends - time.monotonic(), 0.1)),
-            mounts=_mounts(tools),
-            network=True,
-            on_output=build.log.write,
-            stop=build.lease.stop,
+    if plan.install:
+        await _install(build, plan, environment, tools)
+    if plan.command:
+        below = "/".join((SOURCE, *tree.parts_of(plan.root)))
+        found = await build.caches.restore([f"{below}/{folder}" for folder in plan.caches])
+        if found:
+            names = ", ".join(folder.removeprefix(f"{below}/") for folder in found)
+            await build.log.say(f"Kept from the last build: {names}")
+        await build.log.say(f"$ {plan.command}")
+        await _command(build, plan.command, "build_failed", root, environment, tools)
+
+
+async def _install(
+    build: _Build,
+    plan: Plan,
+    environment: Mapping[str, str],
+    tools: toolchain.Toolchain | None,
+) -> None:
+    """Installs the packages, or takes those that were kept."""
+    kept = await build.caches.packages(
+        build.source,
+        install=plan.install,
+        install_at=plan.install_at,
+        locks=plan.locks,
+        environment=environment,
+        versions=tools.versions if tools else {},
+        say=build.log.say,
+    )
+    command, place = plan.install, plan.install_at
+    if kept is not None:
+        program = plan.install.split()[0]
+        command, place = (
+            " && ".join(
+                f"(cd {shlex.quote(folder or '.')} && {program} run {name})"
+                for folder, name in kept.repeated
+            ),
+            "",
         )
-        build.lease.check()
-        for host in outcome.refused_hosts:
-            await build.log.say(f"refused: {host}, by PUSHLANE_EGRESS={build.shop.settings.egress}")
-        await asyncio.to_thread(_judge, build, command, code, outcome)
+    if command:
+        await build.log.say(f"$ {command}")
+        cwd = "/".join(("/work", SOURCE, *tree.parts_of(place)))
+        await _command(build, command, "install_failed", cwd, environment, tools)
+    if kept is None:
+        await build.caches.installed()
+
+
+async def _command(
+    build: _Build,
+    command: str,
+    code: str,
+    cwd: str,
+    environment: Mapping[str, str],
+    tools: toolchain.Toolchain | None,
+) -> None:
+    outcome = await build.shop.sandbox.execute(
+        command,
+        workspace=build.workspace,
+        cwd=cwd,
+        environment=environment,
+        limits=_limits(build, seconds=max(build.ends - time.monotonic(), 0.1)),
+        mounts=_mounts(tools),
+        network=True,
+        on_output=build.log.write,
+        stop=build.lease.stop,
+    )
+    build.lease.check()
+    for host in outcome.refused_hosts:
+        await build.log.say(f"refused: {host}, by PUSHLANE_EGRESS={build.shop.settings.egress}")
+    await asyncio.to_thread(_judge, build, command, code, outcome)
 
 
 def _judge(build: _Build, command: str, code: str, outcome: Outcome) -> None:

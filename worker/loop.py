@@ -18,6 +18,7 @@ from bot.core.loop import Loop, conclude, foreseen, persistently
 from bot.core.secrets import Keyring, context_of, secrets_for
 from worker.build import Built, Told, Workshop, build
 from worker.buildlog import BuildLog
+from worker.caches import Caches
 from worker.publish import Published, Publisher
 
 log = logging.getLogger(__name__)
@@ -52,7 +53,7 @@ class Worker:
     ) -> Deployment:
         """Builds, publishes and ends. Answers the record as it ended, or was put back."""
         error: PushlaneError | None = None
-        made: tuple[Built, Published] | None = None
+        made: tuple[Built, Published, Caches] | None = None
         async with BuildLog(
             lambda lines: self.ledger.logs.append(deployment, lines),
             max_mb=self.shop.settings.build_log_mb,
@@ -68,7 +69,11 @@ class Worker:
                     await self._save_log(deployment, written)
         if made is not None:
             try:
-                return await self._accepted(deployment, lease, *made)
+                built, published, caches = made
+                ended = await self._accepted(deployment, lease, built, published)
+                if ended.status is Status.READY:
+                    caches.accept()
+                return ended
             except PushlaneError as raised:
                 _mask(raised, written)
                 error = raised
@@ -115,14 +120,29 @@ class Worker:
 
     async def _bring(
         self, deployment: Deployment, lease: Lease, written: BuildLog, rooms: AsyncExitStack
-    ) -> tuple[Built, Published]:
+    ) -> tuple[Built, Published, Caches]:
         """Builds and publishes; the log is saved meanwhile."""
         known = asyncio.ensure_future(self.publisher.known(deployment))
         try:
             workspace = await rooms.enter_async_context(self.shop.sandbox.workspace())
             told = await self._told(deployment, lease, written)
+            caches = await rooms.enter_async_context(
+                Caches(
+                    self.shop.store,
+                    deployment,
+                    workspace,
+                    secrets=(*self.secrets, *told.secrets.values()),
+                    epoch=told.settings.cache_epoch,
+                )
+            )
             built = await build(
-                self.shop, deployment, workspace, lease=lease, log=written, told=told
+                self.shop,
+                deployment,
+                workspace,
+                lease=lease,
+                log=written,
+                caches=caches,
+                told=told,
             )
             lease.check()
             await persistently(
@@ -137,7 +157,7 @@ class Worker:
                 say=written.say,
                 beside=lambda: self._save_log(deployment, written),
             )
-            return built, published
+            return built, published, caches
         finally:
             known.cancel()
             await asyncio.gather(known, return_exceptions=True)

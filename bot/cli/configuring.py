@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -85,6 +86,20 @@ def project(
         ]
     )
     put(plain(found.url))
+
+
+def clear_caches(what: Project, as_json: AsJson = False) -> None:
+    """Let no build find what earlier ones kept: packages are installed anew, on every worker."""
+    with connect() as server:
+        path = project_path(server, what)
+        # Another number than any before it.
+        answer = server.patch(path, {"cache_epoch": time.time_ns() // 1_000_000})
+    if as_json:
+        put_json(answer)
+        return
+    put(
+        f"the caches of {plain(read(Found, answer).slug)} are cleared; its next build is a cold one"
+    )
 
 
 env = typer.Typer(

@@ -37,6 +37,8 @@ class ProjectSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     skip_branches: Words = ()
     environment: dict[str, Annotated[str, msgspec.Meta(max_length=32_768)]] = {}
     """For what is no secret: it is shown to whoever may look."""
+    cache_epoch: Annotated[int, msgspec.Meta(ge=0, le=1 << 53)] = 0
+    """Builds find only what was kept in this one: another number clears the caches everywhere."""
 
 
 def settings_of(given: dict[str, Any], before: ProjectSettings | None = None) -> ProjectSettings:

@@ -165,6 +165,16 @@ def test_settings_are_changed_by_name(stub: Stub, pushlane: Pushlane) -> None:
     assert pushlane("project", "site", "--set", "root").code == 2
 
 
+def test_caches_are_cleared_by_another_epoch_each_time(stub: Stub, pushlane: Pushlane) -> None:
+    stub.on("GET", "/projects/site", PROJECT)
+    stub.on("PATCH", "/projects/site", PROJECT)
+    told = pushlane("clear-caches", "site")
+    assert told.out == "the caches of site are cleared; its next build is a cold one\n", told.err
+    body = stub.seen[-1].body
+    assert isinstance(body, dict)
+    assert body["cache_epoch"] > 1_700_000_000_000
+
+
 def test_a_project_is_made_before_its_first_push(stub: Stub, pushlane: Pushlane) -> None:
     stub.on("PUT", "/projects/site", PROJECT)
     told = pushlane("project", "site", "--create", "acme/site", "--set", "root=docs")
