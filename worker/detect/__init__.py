@@ -27,6 +27,9 @@ __all__ = ["Place", "Plan", "Source", "detect", "look"]
 
 _NODE: Final = re.compile(r"\b(node|npm|npx|pnpm|yarn|bun|bunx|corepack)\b")
 
+_CACHE: Final = "node_modules/.cache"
+"""Where a tool of Node's keeps what it may need again, whatever framework it serves."""
+
 
 def detect(source: Source, sitefile: Sitefile) -> Plan:
     """The plan for a source.
@@ -158,6 +161,7 @@ def _with_node(source: Source, found: Mark, sitefile: Sitefile, plan: Plan) -> P
         command=command,
         tools=(tool, *packages.tools, *extra),
         notes=(*plan.notes, *packages.notes, *notes, *_told(tool)),
+        caches=tuple(dict.fromkeys((*plan.caches, _CACHE))),
         environment={**dict(packages.environment), **variables},
         locks=packages.locks,
     )
