@@ -75,6 +75,7 @@ class _Push(msgspec.Struct, frozen=True):
     before: Commit
     after: Commit
     repository: _Repository
+    forced: bool = False
     head_commit: _HeadCommit | None = None
 
 
@@ -271,6 +272,7 @@ def _push(found: _Push, *, guid: str, digest: str) -> Push | Removal | Ignored:
         before=found.before,
         after=found.after,
         pushed_at=pushed_at,
+        forced=found.forced,
         message=(head.message or "")[:500],
         author=(author.name or author.username or "")[:100],
     )

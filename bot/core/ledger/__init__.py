@@ -21,7 +21,7 @@ from bot.core.ledger.connection import (
     Durability,
 )
 from bot.core.ledger.logs import BuildLogs, LogLine
-from bot.core.ledger.records import Answer, Compared, Payload, Records, Request
+from bot.core.ledger.records import Answer, Beside, Compared, Payload, Records, Request
 from bot.core.ledger.refusals import Refusal, Refusals
 from bot.core.ledger.reports import Report, Reports
 from bot.core.ledger.restores import Restores
@@ -37,6 +37,7 @@ __all__ = [
     "Alias",
     "Aliases",
     "Answer",
+    "Beside",
     "BuildLogs",
     "Census",
     "Changes",
