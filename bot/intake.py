@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from typing import Final
 from weakref import WeakValueDictionary
 
-from bot.core import sitefile
-from bot.core.deployment import ENDED, Deployment, Stage, Status, Trigger, branch_label
+from bot.core import monorepo, sitefile
+from bot.core.deployment import ENDED, ZERO, Deployment, Stage, Status, Trigger, branch_label
 from bot.core.errors import BuildFailed, Errored, Full, PushlaneError, Stopped
 from bot.core.lease import Lease
 from bot.core.ledger import Ending, Ledger
@@ -23,6 +23,8 @@ from bot.source.origin import TokenFor, no_token
 
 _OF_A_PROJECT: Final = 2
 """Sources of one project that a process fetches at a time: the other places are for the others."""
+_CHANGED_MOST: Final = 3000
+"""Files that may differ for `watch` to decide; beyond that all is deployed."""
 _PATIENCE: Final = 1.0
 """Seconds that a further one waits for its place, and so keeps another's."""
 
@@ -94,8 +96,14 @@ class Intake:
         named = await lease.bound(self._resolved(origin, deployment))
         fetched = await lease.bound(self.sources.fetch(origin, named.commit, ref=named.ref))
         body = (await lease.bound(self.sources.read(fetched, sitefile.FILE)))[0]
-        asked = await asyncio.to_thread(sitefile.parse, body)
-        reason = await self._why_skip(deployment, fetched, asked)
+        whole = await asyncio.to_thread(sitefile.parse, body)
+        await self._spread(deployment, named, whole)
+        asked = monorepo.of_project(whole, project=deployment.project, entry=deployment.entry)
+        if asked is None:
+            reason: str | None = self._not_named(deployment, whole)
+            asked = whole
+        else:
+            reason = await self._why_skip(deployment, fetched, whole, asked)
         if reason is not None:
             ending = Ending(status=Status.SKIPPED, reason=reason)
             await self._say(deployment, f"Skipped: {reason}")
@@ -133,6 +141,39 @@ class Intake:
             lease, lambda: self.ledger.claims.advance(deployment, Status.QUEUED, **fields)
         )
 
+    async def _spread(self, deployment: Deployment, named: Resolved, whole: Sitefile) -> None:
+        """Deploys the other projects that the file of a repository's main project names."""
+        if deployment.entry:
+            return
+        entries = monorepo.further_entries(whole, main=deployment.project)
+        if not entries:
+            return
+        found = await self.ledger.records.spread(
+            deployment,
+            entries,
+            ref=named.ref,
+            commit=named.commit,
+            default_branch=named.default_branch,
+        )
+        for each in found:
+            if each.is_new:
+                taken = "" if each.project == each.entry else ", since that name is taken"
+                await self._say(deployment, f"New: project {each.entry}, as {each.project}{taken}")
+        led = ", ".join(f"{each.project} {each.deployment}" for each in found if each.deployment)
+        if led:
+            await self._say(deployment, f"The other projects of this repository: {led}")
+
+    @staticmethod
+    def _not_named(deployment: Deployment, whole: Sitefile) -> str:
+        """Why nothing is built of a project that the file does not name.
+
+        Raises `BuildFailed` (`project_not_named`) where a person asked for that very one.
+        """
+        words = monorepo.not_named(whole, entry=deployment.entry)
+        if deployment.entry and deployment.trigger is not Trigger.PUSH:
+            raise BuildFailed(words, code="project_not_named")
+        return words
+
     def _origin(self, deployment: Deployment) -> Origin:
         return Origin(
             base_url=self.settings.github_url,
@@ -169,7 +210,7 @@ class Intake:
                 raise error from None
 
     async def _why_skip(
-        self, deployment: Deployment, fetched: Fetched, asked: Sitefile
+        self, deployment: Deployment, fetched: Fetched, whole: Sitefile, asked: Sitefile
     ) -> str | None:
         """Why nothing is to be built, for people. What a person asked for is never skipped."""
         if deployment.trigger is not Trigger.PUSH:
@@ -177,8 +218,12 @@ class Intake:
         reason = await asyncio.to_thread(
             sitefile.skip_reason, fetched.message, deployment.branch, asked
         )
-        if reason is not None or not asked.build.watch:
+        mine = {"project": deployment.project, "entry": deployment.entry}
+        if reason is not None or not monorepo.watches(whole, **mine):
             return reason
+        # Of a branch that is new, or was replaced, it is not known what the site was made from.
+        if deployment.forced or deployment.before == ZERO:
+            return None
         newest, _cursor = await self.ledger.view.deployments(
             project=deployment.project, branch=deployment.branch, limit=20
         )
@@ -191,11 +236,11 @@ class Intake:
         if live is None:
             return None
         changed = await self.sources.changed(fetched, live.commit)
-        if changed is None:
+        if changed is None or len(changed) > _CHANGED_MOST:
             return None
         try:
             return await asyncio.to_thread(
-                sitefile.watch_reason, changed, asked, seconds=self.watch_seconds
+                monorepo.untouched_reason, changed, whole, seconds=self.watch_seconds, **mine
             )
         except TimeoutError:
             await self._say(

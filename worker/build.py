@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from bot.core import sitefile
+from bot.core import monorepo, sitefile
 from bot.core.bucket import Bucket
 from bot.core.deployment import Deployment, branch_label, deployment_label
 from bot.core.errors import BuildFailed, Errored
@@ -100,7 +100,12 @@ async def build(
         lease=lease,
     )
     body = tree.read(under_way.source, sitefile.FILE, most=sitefile.LIMIT + 1)
-    asked = await asyncio.to_thread(sitefile.parse, body)
+    whole = await asyncio.to_thread(sitefile.parse, body)
+    asked = monorepo.of_project(whole, project=deployment.project, entry=deployment.entry)
+    if asked is None:
+        raise BuildFailed(
+            monorepo.not_named(whole, entry=deployment.entry), code="project_not_named"
+        )
     plan = detect.detect(await asyncio.to_thread(look, under_way.source, asked), asked)
     await log.say(plan.reason)
     for warning in asked.warnings:

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Final
 
 import msgspec
 
+from bot.core.deployment import slug_is_taken_form
 from bot.core.errors import BuildFailed
 
 FILE: Final = "pushlane.toml"
@@ -21,6 +22,9 @@ _SOME_DOTS: Final = 16
 _LONG_LINES: Final = 50
 _SKIP_WORDS: Final = ("[skip ci]", "[ci skip]", "[skip deploy]")
 _NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}")
+_PROJECT: Final = re.compile(r"(?!.*--)[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?")
+_SHARED: Final = ("node", "fetch_depth", "submodules", "skip_branches", "environment")
+"""Keys of [build] that hold for each of [[projects]] which does not say otherwise."""
 _PLACE: Final = re.compile(r"\$\.?(\S*)")
 
 Word = Annotated[str, msgspec.Meta(max_length=1000)]
@@ -50,6 +54,14 @@ class Build(msgspec.Struct, frozen=True, kw_only=True):
     environment: dict[str, str] = {}
 
 
+class Project(msgspec.Struct, frozen=True, kw_only=True):
+    """One of `[[projects]]`: a further site of the same repository."""
+
+    name: str
+    build: Build = Build()
+    """Whole: what its entry leaves to `[build]` is in it."""
+
+
 class Site(msgspec.Struct, frozen=True, kw_only=True):
     """How to serve."""
 
@@ -76,6 +88,7 @@ class Sitefile(msgspec.Struct, frozen=True, kw_only=True):
     """The whole file; every part has a default, so that no file is an empty one."""
 
     build: Build = Build()
+    projects: Annotated[tuple[Project, ...], msgspec.Meta(max_length=50)] = ()
     site: Site = Site()
     redirects: Annotated[tuple[Redirect, ...], msgspec.Meta(max_length=10_000)] = ()
     headers: Annotated[tuple[Headers, ...], msgspec.Meta(max_length=10_000)] = ()
@@ -105,26 +118,59 @@ def parse(body: bytes | None) -> Sitefile:
     warnings = [*_unknown(found, "", Sitefile), *_unserved(found)]
     _as_text(found)
     try:
+        found["projects"] = _projects(found)
         sitefile = msgspec.convert({**found, "warnings": warnings}, Sitefile)
     except msgspec.ValidationError as error:
         reason, _, place = str(error).partition(" - at ")
         where = _PLACE.sub(r"\1", place.strip("`")) or "the top"
         raise _invalid(f"is wrong at `{where}`: {reason[:1].lower()}{reason[1:]}") from None
-    build = sitefile.build
+    projects = [
+        msgspec.structs.replace(each, build=_checked(each.build, "projects"))
+        for each in sitefile.projects
+    ]
+    build = _checked(sitefile.build, "build")
+    return msgspec.structs.replace(sitefile, build=build, projects=tuple(projects))
+
+
+def _checked(build: Build, where: str) -> Build:
     for name in build.environment:
         if not _NAME.fullmatch(name):
-            raise _invalid(f"has {name!r} in [build.environment], which is no variable's name")
+            raise _invalid(f"has {name!r} in [{where}.environment], which is no variable's name")
     texts = (build.command, build.install, build.node, *build.environment.values())
     if any("\0" in text for text in texts if text):
-        raise _invalid("has a NUL character in [build], which no command can be given")
+        raise _invalid(f"has a NUL character in [{where}], which no command can be given")
     return msgspec.structs.replace(
-        sitefile,
-        build=msgspec.structs.replace(
-            build,
-            root=_inside(build.root, "build.root"),
-            output=_inside(build.output, "build.output"),
-        ),
+        build,
+        root=_inside(build.root, f"{where}.root"),
+        output=_inside(build.output, f"{where}.output"),
     )
+
+
+def _projects(found: dict[str, Any]) -> list[dict[str, Any]]:
+    """The entries of `[[projects]]`, each with a whole `build`."""
+    entries = found.get("projects", [])
+    if not isinstance(entries, list) or not all(isinstance(each, dict) for each in entries):
+        raise _invalid("is wrong at `projects`: write each project as [[projects]]")
+    names = [each.get("name") for each in entries]
+    for name in names:
+        if not isinstance(name, str) or not _PROJECT.fullmatch(name) or slug_is_taken_form(name):
+            raise _invalid(
+                f"has a project named {name!r}; a name is its host's: at most 40 of a-z, 0-9 and "
+                "single dashes, and none that looks like a deployment's id, pr-<number> or xn…"
+            )
+        if names.count(name) > 1:
+            raise _invalid(f"names the project {name} twice")
+    build = found.get("build", {})
+    shared = {key: build[key] for key in _SHARED if key in build} if isinstance(build, dict) else {}
+    whole = []
+    for each in entries:
+        own = {"build": {key: value for key, value in each.items() if key != "name"}}
+        _as_text(own)
+        variables = (shared.get("environment", {}), own["build"].get("environment", {}))
+        if all(isinstance(some, dict) for some in variables):
+            own["build"]["environment"] = {**variables[0], **variables[1]}
+        whole.append({"name": each["name"], "build": {**shared, **own["build"]}})
+    return whole
 
 
 def skip_reason(message: str, branch: str, sitefile: Sitefile) -> str | None:
@@ -254,7 +300,12 @@ def _unknown(found: dict[str, Any], where: str, shape: Any) -> list[str]:
     lines = []
     for name, value in found.items():
         path = f"{where}{name}"
-        if name not in known:
+        if name == "projects" and isinstance(value, list):
+            for each in value:
+                if isinstance(each, dict):
+                    rest = {key: each[key] for key in each if key != "name"}
+                    lines += _unknown(rest, "projects.", Build)
+        elif name not in known:
             lines.append(f"{FILE}: `{path[:100]}` is not understood")
         elif isinstance(value, dict) and path in ("build", "site"):
             lines += _unknown(value, f"{path}.", {"build": Build, "site": Site}[path])

@@ -9,8 +9,8 @@ import msgspec
 
 from bot.core.deployment import (
     ZERO,
-    Ignored,
     Deployment,
+    Ignored,
     Push,
     Removal,
     Trigger,
