@@ -37,7 +37,7 @@ async def test_a_push_that_touches_one_of_two_sites_builds_that_one_and_the_othe
 
     def told(sha: str) -> dict[str, tuple[str, str]]:
         last = {each.context: each for each in house.github.statuses(sha)}
-        return {name: (each.state, each.description) for name, each in last.items()}
+        return {name: (each.state, each.description or "") for name, each in last.items()}
 
     first = await house.push(
         worktree,
