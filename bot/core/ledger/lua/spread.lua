@@ -1,5 +1,5 @@
 -- Records a main project's deployment in the further projects that the file of its commit names, and
--- makes those that are new (docs/decisions/0012). To repeat it changes nothing.
+-- makes those that are new (docs/decisions/0013). To repeat it changes nothing.
 --
 -- args: id claim ref commit default_branch projects ({entry, slugs} of each)
 -- Answers {spread, then of each: entry, slug, deployment id or '', whether the project is new}, or the

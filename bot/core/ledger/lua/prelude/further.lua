@@ -1,4 +1,4 @@
--- The further projects of a repository (docs/decisions/0012): by their entry in its file, under the
+-- The further projects of a repository (docs/decisions/0013): by their entry in its file, under the
 -- slug of its main project; and their deployments of what the main one has a deployment of.
 
 local function further_project(main, entry)
