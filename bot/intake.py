@@ -11,11 +11,20 @@ from typing import Final
 from weakref import WeakValueDictionary
 
 from bot.core import monorepo, sitefile
-from bot.core.deployment import ENDED, ZERO, Deployment, Stage, Status, Trigger, branch_label
+from bot.core.deployment import (
+    ENDED,
+    ZERO,
+    Deployment,
+    Stage,
+    Status,
+    Trigger,
+    branch_label,
+)
 from bot.core.errors import BuildFailed, Errored, Full, PushlaneError, Stopped
 from bot.core.lease import Lease
 from bot.core.ledger import Ending, Ledger
 from bot.core.loop import Loop, conclude, foreseen, persistently
+from bot.core.monorepo import Part
 from bot.core.settings import Settings
 from bot.core.sitefile import Sitefile
 from bot.source import Fetched, Options, Origin, Resolved, Sources, archive_name
@@ -23,8 +32,8 @@ from bot.source.origin import TokenFor, no_token
 
 _OF_A_PROJECT: Final = 2
 """Sources of one project that a process fetches at a time: the other places are for the others."""
-_CHANGED_MOST: Final = 3000
-"""Files that may differ for `watch` to decide; beyond that all is deployed."""
+_COMPARED: Final = 3000
+"""Changed files that are compared with what is watched; GitHub's own lists end there too."""
 _PATIENCE: Final = 1.0
 """Seconds that a further one waits for its place, and so keeps another's."""
 
@@ -95,17 +104,17 @@ class Intake:
         origin = self._origin(deployment)
         named = await lease.bound(self._resolved(origin, deployment))
         fetched = await lease.bound(self.sources.fetch(origin, named.commit, ref=named.ref))
-        body = (await lease.bound(self.sources.read(fetched, sitefile.FILE)))[0]
-        whole = await asyncio.to_thread(sitefile.parse, body)
+        whole = await self._asked(deployment, await lease.bound(self._files(fetched)))
         await self._spread(deployment, named, whole)
-        asked = monorepo.of_project(whole, project=deployment.project, entry=deployment.entry)
+        part = Part(project=deployment.project, entry=deployment.entry)
+        settings = await self.ledger.projects.settings(deployment.project)
+        asked = monorepo.asked_of(whole, part, settings)
         if asked is None:
-            reason: str | None = self._not_named(deployment, whole)
-            asked = whole
+            reason: str | None = _not_named(deployment, whole, part)
         else:
             reason = await self._why_skip(deployment, fetched, whole, asked)
-        if reason is not None:
-            ending = Ending(status=Status.SKIPPED, reason=reason)
+        if asked is None or reason is not None:
+            ending = Ending(status=Status.SKIPPED, reason=reason or "")
             await self._say(deployment, f"Skipped: {reason}")
             return await persistently(lease, lambda: self.ledger.claims.finish(deployment, ending))
         options = Options(depth=asked.build.fetch_depth, submodules=asked.build.submodules)
@@ -143,10 +152,8 @@ class Intake:
 
     async def _spread(self, deployment: Deployment, named: Resolved, whole: Sitefile) -> None:
         """Deploys the other projects that the file of a repository's main project names."""
-        if deployment.entry:
-            return
         entries = monorepo.further_entries(whole, main=deployment.project)
-        if not entries:
+        if deployment.entry or not entries:
             return
         found = await self.ledger.records.spread(
             deployment,
@@ -162,17 +169,6 @@ class Intake:
         led = ", ".join(f"{each.project} {each.deployment}" for each in found if each.deployment)
         if led:
             await self._say(deployment, f"The other projects of this repository: {led}")
-
-    @staticmethod
-    def _not_named(deployment: Deployment, whole: Sitefile) -> str:
-        """Why nothing is built of a project that the file does not name.
-
-        Raises `BuildFailed` (`project_not_named`) where a person asked for that very one.
-        """
-        words = monorepo.not_named(whole, entry=deployment.entry)
-        if deployment.entry and deployment.trigger is not Trigger.PUSH:
-            raise BuildFailed(words, code="project_not_named")
-        return words
 
     def _origin(self, deployment: Deployment) -> Origin:
         return Origin(
@@ -209,26 +205,41 @@ class Intake:
             except BuildFailed:
                 raise error from None
 
+    async def _files(self, fetched: Fetched) -> dict[str, bytes]:
+        """Those of the repository's own files that say what to deploy and how."""
+        bodies = await self.sources.read(fetched, *sitefile.DECIDING)
+        found = zip(sitefile.DECIDING, bodies, strict=True)
+        return {name: body for name, body in found if body is not None}
+
+    async def _asked(self, deployment: Deployment, files: dict[str, bytes]) -> Sitefile:
+        context = sitefile.context_of(production=deployment.production)
+        return await asyncio.to_thread(
+            sitefile.read, files, context=context, branch=deployment.branch
+        )
+
     async def _why_skip(
         self, deployment: Deployment, fetched: Fetched, whole: Sitefile, asked: Sitefile
     ) -> str | None:
-        """Why nothing is to be built, for people. What a person asked for is never skipped."""
+        """Why nothing is to be built, for people. What a person asked for is never skipped.
+
+        `watch` skips only what is known to change nothing: a branch that is new, was put elsewhere
+        by force, has nothing live, or whose changes are too many to compare, is built.
+        """
         if deployment.trigger is not Trigger.PUSH:
             return None
         reason = await asyncio.to_thread(
             sitefile.skip_reason, fetched.message, deployment.branch, asked
         )
-        mine = {"project": deployment.project, "entry": deployment.entry}
-        if reason is not None or not monorepo.watches(whole, **mine):
+        part = Part(project=deployment.project, entry=deployment.entry)
+        if reason is not None or not monorepo.watches(whole, asked, part):
             return reason
-        # Of a branch that is new, or was replaced, it is not known what the site was made from.
-        if deployment.forced or deployment.before == ZERO:
-            return None
         newest, _cursor = await self.ledger.view.deployments(
             project=deployment.project, branch=deployment.branch, limit=20
         )
         # What is on its way may go live first, and this one may take back what that changes.
         if any(each.id != deployment.id and each.status not in ENDED for each in newest):
+            return None
+        if deployment.forced or deployment.before == ZERO:
             return None
         label = branch_label(deployment.branch, deployment.project)
         alias = await self.ledger.aliases.get(label)
@@ -236,11 +247,16 @@ class Intake:
         if live is None:
             return None
         changed = await self.sources.changed(fetched, live.commit)
-        if changed is None or len(changed) > _CHANGED_MOST:
+        if changed is None or len(changed) > _COMPARED:
             return None
         try:
             return await asyncio.to_thread(
-                monorepo.untouched_reason, changed, whole, seconds=self.watch_seconds, **mine
+                monorepo.untouched_reason,
+                changed,
+                whole,
+                asked,
+                part,
+                seconds=self.watch_seconds,
             )
         except TimeoutError:
             await self._say(
@@ -256,3 +272,14 @@ class Intake:
             await self.ledger.logs.append(deployment, lines)
         except Errored:
             return
+
+
+def _not_named(deployment: Deployment, whole: Sitefile, part: Part) -> str:
+    """Why nothing is built of a project that the file does not name.
+
+    Raises `BuildFailed` (`project_not_named`) where a person asked for that very one.
+    """
+    words = monorepo.not_named(whole, part)
+    if deployment.entry and deployment.trigger is not Trigger.PUSH:
+        raise BuildFailed(words, code="project_not_named")
+    return words

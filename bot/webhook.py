@@ -75,8 +75,8 @@ class _Push(msgspec.Struct, frozen=True):
     before: Commit
     after: Commit
     repository: _Repository
-    forced: bool = False
     head_commit: _HeadCommit | None = None
+    forced: bool | None = None
 
 
 class _Other(msgspec.Struct, frozen=True):
@@ -272,9 +272,9 @@ def _push(found: _Push, *, guid: str, digest: str) -> Push | Removal | Ignored:
         before=found.before,
         after=found.after,
         pushed_at=pushed_at,
-        forced=found.forced,
         message=(head.message or "")[:500],
         author=(author.name or author.username or "")[:100],
+        forced=bool(found.forced),
     )
 
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import shlex
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
@@ -14,11 +15,15 @@ from bot.core.bucket import Bucket
 from bot.core.deployment import Deployment, branch_label, deployment_label
 from bot.core.errors import BuildFailed, Errored
 from bot.core.lease import Lease
+from bot.core.monorepo import Part
+from bot.core.project import ProjectSettings
 from bot.core.settings import Settings
 from bot.core.sitefile import Sitefile
 from worker import detect, made, toolchain, tree
 from worker.buildlog import BuildLog
-from worker.detect import Plan, Source
+from worker.caches import Caches, Store
+from worker.detect import Plan
+from worker.lessons import lesson
 from worker.output import Output
 from worker.sandbox import Limits, Mount, Outcome, Sandbox, Workspace
 from worker.unpack import SOURCE, unpack
@@ -51,6 +56,17 @@ class Workshop:
     bucket: Bucket
     environment: Mapping[str, str]
     """The worker's own, from which toolchains are fetched."""
+    store: Store | None = None
+    """What is kept for later builds; None: nothing."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Told:
+    """What a person has told of the project, besides the repository's own file."""
+
+    settings: ProjectSettings = field(default_factory=ProjectSettings)
+    secrets: Mapping[str, str] = field(default_factory=dict, repr=False)
+    """Names and values, for this deployment's build."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,6 +78,9 @@ class Built:
     sitefile: Sitefile
 
 
+_NOTHING_TOLD: Final = Told()
+
+
 @dataclass(slots=True)
 class _Build:
     """One build under way."""
@@ -71,6 +90,8 @@ class _Build:
     workspace: Workspace
     lease: Lease
     log: BuildLog
+    caches: Caches
+    told: Told
     ends: float
     """Monotonic seconds at which its time is over."""
 
@@ -80,15 +101,22 @@ class _Build:
 
 
 async def build(
-    shop: Workshop, deployment: Deployment, workspace: Workspace, *, lease: Lease, log: BuildLog
+    shop: Workshop,
+    deployment: Deployment,
+    workspace: Workspace,
+    *,
+    lease: Lease,
+    log: BuildLog,
+    caches: Caches,
+    told: Told = _NOTHING_TOLD,
 ) -> Built:
-    """Builds the deployment's source in `workspace`.
+    """Builds the deployment's source in `workspace`. `log` hides the secrets already.
 
     Raises `BuildFailed` for what is the repository's fault (its codes are said below), `Errored`
     for ours, `Stopped` when the lease ends.
     """
     ends = time.monotonic() + shop.settings.build_timeout_seconds
-    under_way = _Build(shop, deployment, workspace, lease, log, ends)
+    under_way = _Build(shop, deployment, workspace, lease, log, caches, told, ends)
     if shop.settings.sandbox == "none":
         await log.say("PUSHLANE_SANDBOX=none: this build is not kept from anything on the machine")
     await unpack(
@@ -99,18 +127,16 @@ async def build(
         limits=_limits(under_way, seconds=_UNPACK_SECONDS),
         lease=lease,
     )
-    body = tree.read(under_way.source, sitefile.FILE, most=sitefile.LIMIT + 1)
-    whole = await asyncio.to_thread(sitefile.parse, body)
-    asked = monorepo.of_project(whole, project=deployment.project, entry=deployment.entry)
+    whole = await asyncio.to_thread(_asked, under_way.source, deployment)
+    part = Part(project=deployment.project, entry=deployment.entry)
+    asked = monorepo.asked_of(whole, part, told.settings)
     if asked is None:
-        raise BuildFailed(
-            monorepo.not_named(whole, entry=deployment.entry), code="project_not_named"
-        )
-    plan = detect.detect(await asyncio.to_thread(look, under_way.source, asked), asked)
-    await log.say(plan.reason)
-    for warning in asked.warnings:
-        await log.say(warning)
-    base = (SOURCE, *tree.parts_of(asked.build.root))
+        raise BuildFailed(monorepo.not_named(whole, part), code="project_not_named")
+    looked = await asyncio.to_thread(detect.look, under_way.source, asked.build.root)
+    plan = await asyncio.to_thread(detect.detect, looked, asked)
+    for line in (plan.reason, *plan.notes, *asked.notes, *asked.warnings):
+        await log.say(line)
+    base = (SOURCE, *tree.parts_of(plan.root))
     since = made.now(workspace.path)
     if plan.builds:
         await _execute(under_way, plan, asked)
@@ -128,71 +154,93 @@ async def build(
     )
 
 
-def look(source: Path, asked: Sitefile) -> Source:
-    """Reads of an unpacked source what `detect` wants to know. Blocking; follows no link.
-
-    Raises `BuildFailed` (code `root_missing`) when the directory to build is not there.
-    """
-    root = asked.build.root
-    if root and not tree.is_directory(source, tree.parts_of(root)):
-        raise BuildFailed(
-            f"pushlane.toml has `root = {root!r}`, which is no directory of the repository",
-            code="root_missing",
-        )
-    top = _look(source, "")
-    if not root:
-        return top
-    found = _look(source, root)
-    return Source(names=found.names, contents=found.contents, pages=found.pages, above=top)
-
-
-def _look(source: Path, at: str) -> Source:
-    names = tree.listing(source, at)
-    prefix = f"{at}/" if at else ""
-    contents = {
-        name: body
-        for name in detect.READ
-        if names.get(name) is False
-        and (body := tree.read(source, prefix + name, most=detect.MOST)) is not None
-    }
-    pages = {place for place in detect.PLACES if place and names.get(place)}
-    pages = {place for place in pages if _has_index(tree.listing(source, prefix + place))}
-    if _has_index(names):
-        pages.add("")
-    return Source(names=names, contents=contents, pages=frozenset(pages))
-
-
-def _has_index(names: Mapping[str, bool]) -> bool:
-    return names.get("index.html") is False
+def _asked(source: Path, deployment: Deployment) -> Sitefile:
+    """What the repository's own files ask for. Blocking."""
+    found = ((name, tree.read(source, name, most=sitefile.LIMIT + 1)) for name in sitefile.FILES)
+    return sitefile.read(
+        {name: body for name, body in found if body is not None},
+        context=sitefile.context_of(production=deployment.production),
+        branch=deployment.branch,
+    )
 
 
 async def _execute(build: _Build, plan: Plan, asked: Sitefile) -> None:
     tools = await _tools(build, plan)
-    root = "/".join(("/work", SOURCE, *tree.parts_of(asked.build.root)))
-    environment = _environment(build, asked, root, tools)
+    root = "/".join(("/work", SOURCE, *tree.parts_of(plan.root)))
+    home = "/".join(("/work", SOURCE, *tree.parts_of(plan.install_at)))
+    environment = _environment(build, asked, plan, (root, home), tools)
     if tools:
         told = ", ".join(f"{name} {version}" for name, version in tools.versions.items())
         await build.log.say(told)
-    for command, code in ((plan.install, "install_failed"), (plan.command, "build_failed")):
-        if not command:
-            continue
-        at = f"/work/{SOURCE}" if code == "install_failed" and plan.install_above else root
-        await build.log.say(f"$ {command}")
-        outcome = await build.shop.sandbox.execute(
-            command,
-            workspace=build.workspace,
-            cwd=at,
-            environment=environment,
-            limits=_limits(build, seconds=max(build.ends - time.monotonic(), 0.1)),
-            mounts=_mounts(tools),
-            network=True,
-            on_output=build.log.write,
-            stop=build.lease.stop,
+    if plan.install:
+        await _install(build, plan, environment, tools)
+    if plan.command:
+        below = "/".join((SOURCE, *tree.parts_of(plan.root)))
+        found = await build.caches.restore([f"{below}/{folder}" for folder in plan.caches])
+        if found:
+            names = ", ".join(folder.removeprefix(f"{below}/") for folder in found)
+            await build.log.say(f"Kept from the last build: {names}")
+        await build.log.say(f"$ {plan.command}")
+        await _command(build, plan.command, "build_failed", root, environment, tools)
+
+
+async def _install(
+    build: _Build,
+    plan: Plan,
+    environment: Mapping[str, str],
+    tools: toolchain.Toolchain | None,
+) -> None:
+    """Installs the packages, or takes those that were kept."""
+    kept = await build.caches.packages(
+        build.source,
+        install=plan.install,
+        install_at=plan.install_at,
+        locks=plan.locks,
+        environment=environment,
+        versions=tools.versions if tools else {},
+        say=build.log.say,
+    )
+    command, place = plan.install, plan.install_at
+    if kept is not None:
+        program = plan.install.split()[0]
+        command, place = (
+            " && ".join(
+                f"(cd {shlex.quote(folder or '.')} && {program} run {name})"
+                for folder, name in kept.repeated
+            ),
+            "",
         )
-        build.lease.check()
-        for host in outcome.refused_hosts:
-            await build.log.say(f"refused: {host}, by PUSHLANE_EGRESS={build.shop.settings.egress}")
-        _judge(build, command, code, outcome)
+    if command:
+        await build.log.say(f"$ {command}")
+        cwd = "/".join(("/work", SOURCE, *tree.parts_of(place)))
+        await _command(build, command, "install_failed", cwd, environment, tools)
+    if kept is None:
+        await build.caches.installed()
+
+
+async def _command(
+    build: _Build,
+    command: str,
+    code: str,
+    cwd: str,
+    environment: Mapping[str, str],
+    tools: toolchain.Toolchain | None,
+) -> None:
+    outcome = await build.shop.sandbox.execute(
+        command,
+        workspace=build.workspace,
+        cwd=cwd,
+        environment=environment,
+        limits=_limits(build, seconds=max(build.ends - time.monotonic(), 0.1)),
+        mounts=_mounts(tools),
+        network=True,
+        on_output=build.log.write,
+        stop=build.lease.stop,
+    )
+    build.lease.check()
+    for host in outcome.refused_hosts:
+        await build.log.say(f"refused: {host}, by PUSHLANE_EGRESS={build.shop.settings.egress}")
+    await asyncio.to_thread(_judge, build, command, code, outcome)
 
 
 def _judge(build: _Build, command: str, code: str, outcome: Outcome) -> None:
@@ -228,37 +276,33 @@ def _judge(build: _Build, command: str, code: str, outcome: Outcome) -> None:
             raise Errored("the build was stopped", code="build_stopped")
     if outcome.exit_code == 0:
         return
-    words = build.log.last_words
     if code == "install_failed" and outcome.away_registries:
         # The proxy has seen it: what a build prints decides nothing.
         away = ", ".join(outcome.away_registries)
         raise Errored(f"the registry cannot be reached: {away}", code="registry_unreachable")
+    known = lesson(
+        exit_code=outcome.exit_code,
+        lines=tuple(build.log.recent),
+        refused_hosts=outcome.refused_hosts,
+        files=lambda: tree.files(build.source),
+    )
+    if known:
+        raise BuildFailed(known.message, code=known.code)
+    words = build.log.last_words
     hint = f": {words[:200]}" if words else ""
     raise BuildFailed(f"`{command}` ended with exit code {outcome.exit_code}{hint}", code=code)
 
 
 async def _tools(build: _Build, plan: Plan) -> toolchain.Toolchain | None:
-    if plan.node is None:
+    if not plan.tools:
         return None
-    cache = build.shop.settings.data_dir / "toolchains"
-    environment = build.shop.environment
-
-    async def fetch() -> toolchain.Toolchain:
-        tools = await toolchain.node(
-            cache, wanted=plan.node or None, environment=environment, log=build.log.say
-        )
-        if plan.manager is None:
-            return tools
-        return await toolchain.package_manager(
-            cache,
-            name=plan.manager.name,
-            version=plan.manager.version or None,
-            toolchain=tools,
-            environment=environment,
-            log=build.log.say,
-        )
-
-    return await build.lease.bound(fetch())
+    provided = toolchain.provide(
+        build.shop.settings.data_dir / "toolchains",
+        plan.tools,
+        environment=build.shop.environment,
+        log=build.log.say,
+    )
+    return await build.lease.bound(provided)
 
 
 def _mounts(tools: toolchain.Toolchain | None) -> Sequence[Mount]:
@@ -266,7 +310,11 @@ def _mounts(tools: toolchain.Toolchain | None) -> Sequence[Mount]:
 
 
 def _environment(
-    build: _Build, asked: Sitefile, root: str, tools: toolchain.Toolchain | None
+    build: _Build,
+    asked: Sitefile,
+    plan: Plan,
+    places: tuple[str, str],
+    tools: toolchain.Toolchain | None,
 ) -> dict[str, str]:
     """What a build sees besides what the sandbox gives: the names are Netlify's own."""
     settings, deployment = build.shop.settings, build.deployment
@@ -274,23 +322,27 @@ def _environment(
     branch = production
     if not deployment.production and deployment.ref.startswith("refs/heads/"):
         branch = settings.site_url(branch_label(deployment.branch, deployment.project))
-    bins = dict.fromkeys((f"{root}/node_modules/.bin", f"/work/{SOURCE}/node_modules/.bin"))
+    bins = dict.fromkeys(f"{each}/node_modules/.bin" for each in (*places, f"/work/{SOURCE}"))
     paths = [*(str(path) for path in (tools.paths if tools else ())), *bins, _PATH]
     return {
         **_QUIET,
+        **(tools.variables if tools else {}),
         "PATH": ":".join(paths),
         "CI": "1",
         "PUSHLANE": "1",
         "COMMIT_REF": deployment.commit,
         "BRANCH": deployment.branch,
         "HEAD": deployment.branch,
-        "CONTEXT": "production" if deployment.production else "branch-deploy",
+        "CONTEXT": sitefile.context_of(production=deployment.production),
         "URL": production,
         "DEPLOY_URL": settings.site_url(deployment_label(deployment.id, deployment.project)),
         "DEPLOY_PRIME_URL": branch,
         "DEPLOY_ID": deployment.id,
         "REPOSITORY_URL": f"{settings.github_url}/{deployment.repository}",
+        **plan.environment,
         **asked.build.environment,
+        # What the file says under a secret's name is for whoever has none.
+        **build.told.secrets,
     }
 
 

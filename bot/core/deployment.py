@@ -124,10 +124,10 @@ class Push(msgspec.Struct, frozen=True, kw_only=True):
     before: str
     after: str
     pushed_at: int
-    forced: bool = False
-    """It replaced what was there."""
     message: str = ""
     author: str = ""
+    forced: bool = False
+    """It put the branch where its head before is no part of."""
 
 
 class Removal(msgspec.Struct, frozen=True, kw_only=True):
@@ -177,6 +177,8 @@ class Deployment(msgspec.Struct, frozen=True, kw_only=True):
     commit: str = ""
     """40 hex digits; empty until intake has resolved a ref."""
     before: str = ""
+    forced: bool = False
+    """Pushed by force."""
     seq: int
     """Orders the deployments of a project."""
     trigger: Trigger = Trigger.PUSH
@@ -184,8 +186,6 @@ class Deployment(msgspec.Struct, frozen=True, kw_only=True):
     """Recorded on the project's production branch."""
     pushed_at: int = 0
     """GitHub's time of the push, in whole seconds since the epoch."""
-    forced: bool = False
-    """The push replaced what was there."""
     message: str = ""
     """The head commit's message, cut to 500 characters."""
     author: str = ""

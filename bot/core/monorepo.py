@@ -1,76 +1,105 @@
-"""Several projects of one repository: which of its file's entries a deployment is of. Pure."""
+"""Several projects of one repository: what its files ask of each, by `[[projects]]`. Pure."""
 
 from __future__ import annotations
 
+from typing import Final
+
 import msgspec
 
-from bot.core.sitefile import FILE, Sitefile, watch_reason
+from bot.core.project import ProjectSettings, overlaid
+from bot.core.sitefile import FILE, Build, Sitefile, watch_reason
+
+_SHARED: Final = ("node", "fetch_depth", "submodules", "skip_branches")
+"""Keys of `[build]` that hold for an entry which does not say otherwise; so does `environment`."""
 
 
-def further_entries(asked: Sitefile, *, main: str) -> tuple[str, ...]:
+class Part(msgspec.Struct, frozen=True, kw_only=True):
+    """One project of a repository."""
+
+    project: str
+    """Its slug."""
+    entry: str = ""
+    """What the file calls a further project; empty for the repository's main one."""
+
+    @property
+    def name(self) -> str:
+        """By which an entry of the file is its own: the main project's is its slug."""
+        return self.entry or self.project
+
+
+def further_entries(whole: Sitefile, *, main: str) -> tuple[str, ...]:
     """The entries of the file that are further projects, beside the main one of this slug."""
-    return tuple(each.name for each in asked.projects if each.name != main)
+    return tuple(each.name for each in whole.projects if each.name != main)
 
 
-def of_project(asked: Sitefile, *, project: str, entry: str) -> Sitefile | None:
-    """What the whole file asks of one project; None when it does not name it.
+def asked_of(whole: Sitefile, part: Part, settings: ProjectSettings) -> Sitefile | None:
+    """What the whole file, over the project's settings, asks of a project.
 
-    `project` is its slug and `entry` its name in the file, empty for the repository's main project:
-    that one is named by its slug, or by a `[build]` that says where or how to work.
+    None when it does not name it. The main project is named by its slug, or where `[build]` or its
+    settings say where or how to work.
     """
-    for each in asked.projects:
-        if each.name == (entry or project):
-            return msgspec.structs.replace(asked, build=each.build)
-    if entry or (asked.projects and not _is_said(asked)):
+    for each in whole.projects:
+        if each.name == part.name:
+            shared = {key: getattr(whole.build, key) for key in _SHARED}
+            variables = {**whole.build.environment, **each.environment}
+            build = Build(**{**shared, **each.build}, environment=variables)
+            told_by = {key: file for key, file in whole.told_by.items() if key in _SHARED}
+            told_by |= dict.fromkeys(each.build, FILE)
+            own = msgspec.structs.replace(whole, build=build, told_by=told_by)
+            return overlaid(own, settings)
+    own = overlaid(whole, settings)
+    if part.entry or (whole.projects and not _is_said(own.build)):
         return None
-    return asked
+    return own
 
 
-def not_named(asked: Sitefile, *, entry: str) -> str:
-    """Why there is nothing to build where `of_project` gives None, for people."""
-    names = ", ".join(each.name for each in asked.projects[:5])
-    more = ", …" if len(asked.projects) > 5 else ""
-    if entry:
+def not_named(whole: Sitefile, part: Part) -> str:
+    """Why there is nothing to build where `asked_of` gives None, for people."""
+    names = ", ".join(each.name for each in whole.projects[:5])
+    more = ", …" if len(whole.projects) > 5 else ""
+    if part.entry:
         others = f"; its projects are {names}{more}" if names else ""
-        return f"{FILE} names no project {entry} at this commit{others}"
+        return f"{FILE} names no project {part.entry} at this commit{others}"
     return f"the projects of {FILE} are {names}{more}"
 
 
 def untouched_reason(
-    changed: tuple[str, ...], asked: Sitefile, *, project: str, entry: str, seconds: float = 2.0
+    changed: tuple[str, ...],
+    whole: Sitefile,
+    asked: Sitefile,
+    part: Part,
+    *,
+    seconds: float = 2.0,
 ) -> str | None:
     """Why a project need not be deployed when these paths changed, for people; None when it must.
 
-    By its `watch`. An entry of `[[projects]]` without one is deployed unless all that changed lies
-    in the other entries' roots: what several share is nobody's. `asked` is the whole file.
+    By the `watch` that is `asked` of it. An entry of `[[projects]]` without one is deployed unless
+    all that changed lies in the other entries' roots: what several share is nobody's.
     Raises `TimeoutError` when it is not found out in time.
     """
-    own = of_project(asked, project=project, entry=entry)
-    if own is None:
+    if asked.build.watch:
+        return watch_reason(changed, asked, seconds=seconds)
+    if not _is_entry(whole, part):
         return None
-    if own.build.watch:
-        return watch_reason(changed, own, seconds=seconds)
-    name = entry or project
-    if not any(each.name == name for each in asked.projects):
-        return None
-    roots = {each.build.root for each in asked.projects if each.name != name} | {asked.build.root}
-    others = roots - {own.build.root, ""}
-    if all(_nearest(path, {*others, own.build.root}) in others for path in changed):
+    roots = {each.build.get("root", "") for each in whole.projects if each.name != part.name}
+    others = (roots | {whole.build.root}) - {asked.build.root, ""}
+    if all(_nearest(path, {*others, asked.build.root}) in others for path in changed):
         return "nothing changed since its last deployed commit but in the roots of other projects"
     return None
 
 
-def watches(asked: Sitefile, *, project: str, entry: str) -> bool:
+def watches(whole: Sitefile, asked: Sitefile, part: Part) -> bool:
     """Whether what has changed may decide on a deployment of this project."""
-    own = of_project(asked, project=project, entry=entry)
-    name = entry or project
-    return bool(own and own.build.watch) or any(each.name == name for each in asked.projects)
+    return bool(asked.build.watch) or _is_entry(whole, part)
 
 
-def _is_said(asked: Sitefile) -> bool:
-    build = asked.build
-    texts = build.command is not None or build.install is not None
-    return texts or bool(build.root or build.output or build.watch)
+def _is_entry(whole: Sitefile, part: Part) -> bool:
+    return any(each.name == part.name for each in whole.projects)
+
+
+def _is_said(build: Build) -> bool:
+    steps = build.command is not None or build.install is not None
+    return steps or bool(build.root or build.output or build.watch)
 
 
 def _nearest(path: str, roots: set[str]) -> str | None:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 
 from bot.core.errors import BuildFailed
-from bot.core.monorepo import further_entries, not_named, of_project, untouched_reason, watches
-from bot.core.sitefile import Build, parse
+from bot.core.monorepo import Part, asked_of, further_entries, not_named, untouched_reason, watches
+from bot.core.project import ProjectSettings
+from bot.core.sitefile import Build, Sitefile, parse
 
 TWO = b"""
 [build]
@@ -28,7 +29,16 @@ watch = ["apps/web/**", "packages/**"]
 
 
 def untouched(*changed: str, body: bytes = TWO, entry: str = "docs") -> str | None:
-    return untouched_reason(changed, parse(body), project="site", entry=entry)
+    whole, part = parse(body), Part(project="site", entry=entry)
+    asked = asked_of(whole, part, ProjectSettings())
+    assert asked is not None
+    return untouched_reason(changed, whole, asked, part)
+
+
+def of_project(
+    whole: Sitefile, *, project: str, entry: str = "", settings: ProjectSettings | None = None
+) -> Sitefile | None:
+    return asked_of(whole, Part(project=project, entry=entry), settings or ProjectSettings())
 
 
 def test_an_entry_says_where_and_how_and_the_rest_is_of_build() -> None:
@@ -53,7 +63,7 @@ def test_what_build_says_of_where_and_how_is_the_main_projects_alone() -> None:
 def test_the_main_project_is_built_only_if_the_file_says_so() -> None:
     asked = parse(TWO)
     assert of_project(asked, project="site", entry="") is None
-    assert not_named(asked, entry="") == "the projects of pushlane.toml are docs, web"
+    assert not_named(asked, Part(project="site")) == "the projects of pushlane.toml are docs, web"
     for said in (b'root = "a"', b'command = ""', b'output = "dist"', b'watch = ["*"]'):
         body = b"[build]\n" + said + b'\n[[projects]]\nname = "docs"'
         assert of_project(parse(body), project="site", entry="") is not None
@@ -63,12 +73,23 @@ def test_the_main_project_is_built_only_if_the_file_says_so() -> None:
     assert further_entries(asked, main="docs") == ("web",)
 
 
+def test_an_output_is_seen_from_its_entrys_root() -> None:
+    for said, meant in ((".", "."), ("dist/", "dist"), ("../dist", "../dist"), ("", "")):
+        body = f'[[projects]]\nname = "a"\nroot = "x"\noutput = "{said}"'.encode()
+        asked = of_project(parse(body), project="a", entry="a")
+        assert asked is not None
+        assert asked.build.output == meant
+
+
 def test_a_file_without_projects_is_the_main_ones() -> None:
     asked = parse(b'[build]\nroot = "docs"')
     assert of_project(asked, project="site", entry="") == asked
     assert of_project(asked, project="docs", entry="docs") is None
-    assert not_named(asked, entry="docs") == "pushlane.toml names no project docs at this commit"
-    assert not watches(asked, project="site", entry="")
+    assert (
+        not_named(asked, Part(project="docs", entry="docs"))
+        == "pushlane.toml names no project docs at this commit"
+    )
+    assert not watches(asked, asked, Part(project="site"))
 
 
 def test_what_lies_in_another_projects_root_touches_only_that_one() -> None:
@@ -96,7 +117,7 @@ def test_the_innermost_root_has_the_file() -> None:
     ("body", "words"),
     [
         ("projects = 1", "write each project as [[projects]]"),
-        ('[[projects]]\nroot = "a"', "named None"),
+        ('[[projects]]\nroot = "a"', "has a project without a name"),
         ('[[projects]]\nname = "Docs"', "a name is its host's"),
         ('[[projects]]\nname = "a--b"', "a name is its host's"),
         ('[[projects]]\nname = "pr-1"', "a name is its host's"),
@@ -116,3 +137,11 @@ def test_a_key_that_no_entry_has_is_a_warning() -> None:
     assert parse(b'[[projects]]\nname = "a"\nfoo = 1').warnings == (
         "pushlane.toml: `projects.foo` is not understood",
     )
+
+
+def test_a_projects_settings_lie_under_what_the_file_says() -> None:
+    settings = ProjectSettings(root="elsewhere", output="out", watch=("a",))
+    docs = of_project(parse(TWO), project="docs", entry="docs", settings=settings)
+    assert docs is not None
+    assert (docs.build.root, docs.build.output, docs.build.watch) == ("docs", "out", ("a",))
+    assert of_project(parse(TWO), project="site", settings=settings) is not None

@@ -1,7 +1,7 @@
 -- Records a push before its delivery is answered (docs/protocol.md, rule 1).
 --
 -- args: id slugs guid body_sha256 repository repository_id private default_branch ref before after
---   pushed_at forced message author size form
+--   pushed_at message author forced size form
 --   The catch-up (rule 15) has neither guid nor body, but the project's slug, and `known`: what the
 --   ledger knew of the ref's head before GitHub was asked.
 --   That is one project's alone: the others of its repository are looked at by themselves.

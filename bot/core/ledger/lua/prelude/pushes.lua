@@ -76,9 +76,8 @@ local function record_push(slug, id, push)
   local fields = {
     ref = push.ref, commit = push.after, before = push.before, seq = seq, trigger = 'push',
     production = production and '1' or '0', pushed_at = pushed_at, message = push.message,
-    author = push.author, delivery = push.guid,
+    author = push.author, delivery = push.guid, forced = push.forced,
   }
-  if push.forced == '1' then fields.forced = '1' end
   if caught_up then fields.caught_up, fields.blind_at = '1', blind_at end
   create(id, slug, fields, production)
 
