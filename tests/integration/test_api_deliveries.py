@@ -73,6 +73,7 @@ class TestShown:
             "outcome": "recorded",
             "rule": "a new push of a branch",
             "deployment": id_,
+            "deployments": [id_],
             "signature": "valid",
             "answer": 202,
             "size": len(body),
