@@ -18,7 +18,7 @@ from bot.core.settings import Settings
 from bot.core.sitefile import Sitefile
 from worker import detect, made, toolchain, tree
 from worker.buildlog import BuildLog
-from worker.detect import Plan, Source
+from worker.detect import Plan
 from worker.output import Output
 from worker.sandbox import Limits, Mount, Outcome, Sandbox, Workspace
 from worker.unpack import SOURCE, unpack
@@ -101,11 +101,11 @@ async def build(
     )
     body = tree.read(under_way.source, sitefile.FILE, most=sitefile.LIMIT + 1)
     asked = await asyncio.to_thread(sitefile.parse, body)
-    plan = detect.detect(await asyncio.to_thread(look, under_way.source, asked), asked)
-    await log.say(plan.reason)
-    for warning in asked.warnings:
-        await log.say(warning)
-    base = (SOURCE, *tree.parts_of(asked.build.root))
+    looked = await asyncio.to_thread(detect.look, under_way.source, asked.build.root)
+    plan = await asyncio.to_thread(detect.detect, looked, asked)
+    for line in (plan.reason, *plan.notes, *asked.warnings):
+        await log.say(line)
+    base = (SOURCE, *tree.parts_of(plan.root))
     since = made.now(workspace.path)
     if plan.builds:
         await _execute(under_way, plan, asked)
@@ -123,55 +123,18 @@ async def build(
     )
 
 
-def look(source: Path, asked: Sitefile) -> Source:
-    """Reads of an unpacked source what `detect` wants to know. Blocking; follows no link.
-
-    Raises `BuildFailed` (code `root_missing`) when the directory to build is not there.
-    """
-    root = asked.build.root
-    if root and not tree.is_directory(source, tree.parts_of(root)):
-        raise BuildFailed(
-            f"pushlane.toml has `root = {root!r}`, which is no directory of the repository",
-            code="root_missing",
-        )
-    top = _look(source, "")
-    if not root:
-        return top
-    found = _look(source, root)
-    return Source(names=found.names, contents=found.contents, pages=found.pages, above=top)
-
-
-def _look(source: Path, at: str) -> Source:
-    names = tree.listing(source, at)
-    prefix = f"{at}/" if at else ""
-    contents = {
-        name: body
-        for name in detect.READ
-        if names.get(name) is False
-        and (body := tree.read(source, prefix + name, most=detect.MOST)) is not None
-    }
-    pages = {place for place in detect.PLACES if place and names.get(place)}
-    pages = {place for place in pages if _has_index(tree.listing(source, prefix + place))}
-    if _has_index(names):
-        pages.add("")
-    return Source(names=names, contents=contents, pages=frozenset(pages))
-
-
-def _has_index(names: Mapping[str, bool]) -> bool:
-    return names.get("index.html") is False
-
-
 async def _execute(build: _Build, plan: Plan, asked: Sitefile) -> None:
     tools = await _tools(build, plan)
-    root = "/".join(("/work", SOURCE, *tree.parts_of(asked.build.root)))
-    environment = _environment(build, asked, root, tools)
+    root = "/".join(("/work", SOURCE, *tree.parts_of(plan.root)))
+    home = "/".join(("/work", SOURCE, *tree.parts_of(plan.install_at)))
+    environment = _environment(build, asked, plan, (root, home), tools)
     if tools:
         told = ", ".join(f"{name} {version}" for name, version in tools.versions.items())
         await build.log.say(told)
     for command, code in ((plan.install, "install_failed"), (plan.command, "build_failed")):
         if not command:
             continue
-        at = f"/work/{SOURCE}" if code == "install_failed" and plan.install_above else root
+        at = home if code == "install_failed" else root
         await build.log.say(f"$ {command}")
         outcome = await build.shop.sandbox.execute(
             command,
@@ -233,25 +196,27 @@ def _judge(build: _Build, command: str, code: str, outcome: Outcome) -> None:
 
 
 async def _tools(build: _Build, plan: Plan) -> toolchain.Toolchain | None:
-    if plan.node is None:
+    wanted = {tool.name: tool.version for tool in plan.tools}
+    if "node" not in wanted:
         return None
     cache = build.shop.settings.data_dir / "toolchains"
     environment = build.shop.environment
 
     async def fetch() -> toolchain.Toolchain:
         tools = await toolchain.node(
-            cache, wanted=plan.node or None, environment=environment, log=build.log.say
+            cache, wanted=wanted["node"] or None, environment=environment, log=build.log.say
         )
-        if plan.manager is None:
-            return tools
-        return await toolchain.package_manager(
-            cache,
-            name=plan.manager.name,
-            version=plan.manager.version or None,
-            toolchain=tools,
-            environment=environment,
-            log=build.log.say,
-        )
+        for name in ("npm", "pnpm", "yarn"):
+            if name in wanted:
+                tools = await toolchain.package_manager(
+                    cache,
+                    name=name,
+                    version=wanted[name] or None,
+                    toolchain=tools,
+                    environment=environment,
+                    log=build.log.say,
+                )
+        return tools
 
     return await build.lease.bound(fetch())
 
@@ -261,7 +226,11 @@ def _mounts(tools: toolchain.Toolchain | None) -> Sequence[Mount]:
 
 
 def _environment(
-    build: _Build, asked: Sitefile, root: str, tools: toolchain.Toolchain | None
+    build: _Build,
+    asked: Sitefile,
+    plan: Plan,
+    places: tuple[str, str],
+    tools: toolchain.Toolchain | None,
 ) -> dict[str, str]:
     """What a build sees besides what the sandbox gives: the names are Netlify's own."""
     settings, deployment = build.shop.settings, build.deployment
@@ -269,7 +238,7 @@ def _environment(
     branch = production
     if not deployment.production and deployment.ref.startswith("refs/heads/"):
         branch = settings.site_url(branch_label(deployment.branch, deployment.project))
-    bins = dict.fromkeys((f"{root}/node_modules/.bin", f"/work/{SOURCE}/node_modules/.bin"))
+    bins = dict.fromkeys(f"{each}/node_modules/.bin" for each in (*places, f"/work/{SOURCE}"))
     paths = [*(str(path) for path in (tools.paths if tools else ())), *bins, _PATH]
     return {
         **_QUIET,
@@ -285,6 +254,7 @@ def _environment(
         "DEPLOY_PRIME_URL": branch,
         "DEPLOY_ID": deployment.id,
         "REPOSITORY_URL": f"{settings.github_url}/{deployment.repository}",
+        **plan.environment,
         **asked.build.environment,
     }
 

@@ -11,9 +11,13 @@ from typing import Final
 from bot.core.errors import BuildFailed
 from worker import tree
 from worker.detect import Plan
-from worker.frameworks import COMMAND
 
 _LOOKED_AT: Final = 20_000
+_DEEPEST: Final = 4
+_WIDEST: Final = 500
+_NO_OUTPUT: Final = frozenset(
+    ("node_modules", ".git", "coverage", ".cache", ".venv", "venv", "vendor")
+)
 
 
 def now(top: Path) -> int:
@@ -36,17 +40,55 @@ def find(top: Path, base: tuple[str, ...], plan: Plan, *, since: int) -> tuple[s
     if plan.declared or not plan.builds:
         if candidates:
             return candidates[0]
-    else:
-        for parts in candidates:
-            if _touched(top, parts, since):
-                return parts
-        if candidates and candidates[0] == (*base, *tree.parts_of(plan.outputs[0])):
-            return candidates[0]
-        if plan.framework == COMMAND.name and (
-            tree.listing(top, "/".join(base)).get("index.html") is False
-        ):
-            return base
+        raise _missing(top, base, plan, since)
+    written = [parts for parts in candidates if _touched(top, parts, since)]
+    # A bundler may write to two of them: the one with a page is the site.
+    for parts in written:
+        if _has_page(top, parts):
+            return parts
+    pages = _written_pages(top, base, since)
+    if len(pages) == 1:
+        return pages[0]
+    if written:
+        return written[0]
+    if candidates and candidates[0] == (*base, *tree.parts_of(plan.outputs[0])):
+        return candidates[0]
+    if _has_page(top, base) and _is_newer(top, (*base, "index.html"), since):
+        return base
     raise _missing(top, base, plan, since)
+
+
+def _has_page(top: Path, parts: tuple[str, ...]) -> bool:
+    return tree.listing(top, "/".join(parts)).get("index.html") is False
+
+
+def _written_pages(top: Path, base: tuple[str, ...], since: int) -> list[tuple[str, ...]]:
+    """The uppermost directories with an index.html that the build has written."""
+    found: list[tuple[str, ...]] = []
+    level = [base]
+    for _ in range(_DEEPEST):
+        below: list[tuple[str, ...]] = []
+        for parts in level[:_WIDEST]:
+            for name, is_directory in sorted(tree.listing(top, "/".join(parts)).items()):
+                each = (*parts, name)
+                if not is_directory or name in _NO_OUTPUT:
+                    continue
+                if _is_newer(top, (*each, "index.html"), since):
+                    found.append(each)
+                else:
+                    below.append(each)
+        level = below
+    return found
+
+
+def _is_newer(top: Path, parts: tuple[str, ...], since: int) -> bool:
+    *above, name = parts
+    try:
+        with tree.directory(top, above) as at:
+            status = os.stat(name, dir_fd=at, follow_symlinks=False)
+    except OSError:
+        return False
+    return stat.S_ISREG(status.st_mode) and status.st_ctime_ns > since
 
 
 def _expanded(top: Path, base: tuple[str, ...], pattern: tuple[str, ...]) -> list[tuple[str, ...]]:
