@@ -6,6 +6,7 @@ import io
 import os
 import secrets
 import tarfile
+import tempfile
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
@@ -68,6 +69,16 @@ class Bench:
         return "\n".join(line.text for line in lines)
 
 
+def share_toolchains(directory: Path) -> None:
+    """Lets a data directory use the tools that other tests, and other processes, have fetched."""
+    shared = Path(tempfile.gettempdir(), f"pushlane-toolchains-{os.getuid()}")
+    shared.mkdir(mode=0o700, exist_ok=True)
+    directory.mkdir(parents=True, exist_ok=True)
+    link = directory / "toolchains"
+    if not link.exists():
+        link.symlink_to(shared)
+
+
 @asynccontextmanager
 async def a_bench(
     valkey: str,
@@ -80,6 +91,7 @@ async def a_bench(
     **changes: object,
 ) -> AsyncIterator[Bench]:
     """A bench; `environment` is what its builds are told from, `changes` are to the settings."""
+    share_toolchains(directory)
     settings = all_settings.load(
         {
             "PUSHLANE_DATA_DIR": str(directory),

@@ -19,6 +19,7 @@ from bot.core.bucket import Bucket
 from bot.core.errors import Errored, SettingInvalid
 from bot.core.ledger import DURABLE_SETTINGS, Ledger, open_ledger
 from bot.core.settings import Settings
+from worker import toolchain
 from worker.build import Workshop
 from worker.loop import Worker
 from worker.output import Limits
@@ -27,6 +28,7 @@ from worker.sandbox import Sandbox
 
 log = logging.getLogger("worker")
 
+_PRUNE_SECONDS = 3600.0
 _SWEEP_SECONDS = 2.0
 _CLOSE_SECONDS = 3.0
 _ADVISORY = frozenset({"bubblewrap", "limits by cgroup"})
@@ -109,6 +111,7 @@ async def _live(settings: Settings, environment: Mapping[str, str]) -> bool:
 async def _work(worker: Worker, signals: _Signals) -> None:
     settings = worker.shop.settings
     sweeping = asyncio.create_task(_sweep(worker.ledger), name="sweep")
+    pruning = asyncio.create_task(_prune(settings), name="prune")
     hearing = asyncio.create_task(worker.ledger.changes.follow(), name="changes")
     building = worker.loop(ending=signals.first)
     loops = [
@@ -136,7 +139,7 @@ async def _work(worker: Worker, signals: _Signals) -> None:
             # What waits at a doorbell is left to time out, which takes two seconds.
             await asyncio.wait(loops)
     finally:
-        beside = (sweeping, hearing, told, giving_up, *loops)
+        beside = (sweeping, pruning, hearing, told, giving_up, *loops)
         for each in beside:
             each.cancel()
         await asyncio.gather(*beside, return_exceptions=True)
@@ -215,6 +218,21 @@ async def _sweep(ledger: Ledger) -> None:
             if any(found.values()):
                 log.info("swept", extra=found)
         await asyncio.sleep(_SWEEP_SECONDS)
+
+
+async def _prune(settings: Settings) -> None:
+    """Keeps the toolchains within their bound; what a build may be using stays."""
+    while True:
+        with suppress(OSError):
+            removed = await asyncio.to_thread(
+                toolchain.prune,
+                settings.data_dir / "toolchains",
+                most_bytes=settings.toolchains_mb << 20,
+                spared_seconds=settings.build_timeout_seconds + 3600.0,
+            )
+            if removed:
+                log.info("toolchains pruned", extra={"removed": removed})
+        await asyncio.sleep(_PRUNE_SECONDS)
 
 
 class _Signals:

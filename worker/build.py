@@ -21,6 +21,7 @@ from worker.buildlog import BuildLog
 from worker.detect import Plan
 from worker.output import Output
 from worker.sandbox import Limits, Mount, Outcome, Sandbox, Workspace
+from worker.tool import Tool
 from worker.unpack import SOURCE, unpack
 
 _UNPACK_SECONDS: Final = 300.0
@@ -196,29 +197,12 @@ def _judge(build: _Build, command: str, code: str, outcome: Outcome) -> None:
 
 
 async def _tools(build: _Build, plan: Plan) -> toolchain.Toolchain | None:
-    wanted = {tool.name: tool.version for tool in plan.tools}
-    if "node" not in wanted:
+    if not plan.tools:
         return None
     cache = build.shop.settings.data_dir / "toolchains"
     environment = build.shop.environment
-
-    async def fetch() -> toolchain.Toolchain:
-        tools = await toolchain.node(
-            cache, wanted=wanted["node"] or None, environment=environment, log=build.log.say
-        )
-        for name in ("npm", "pnpm", "yarn"):
-            if name in wanted:
-                tools = await toolchain.package_manager(
-                    cache,
-                    name=name,
-                    version=wanted[name] or None,
-                    toolchain=tools,
-                    environment=environment,
-                    log=build.log.say,
-                )
-        return tools
-
-    return await build.lease.bound(fetch())
+    provided = toolchain.provide(cache, plan.tools, environment=environment, log=build.log.say)
+    return await build.lease.bound(provided)
 
 
 def _mounts(tools: toolchain.Toolchain | None) -> Sequence[Mount]:
@@ -242,6 +226,7 @@ def _environment(
     paths = [*(str(path) for path in (tools.paths if tools else ())), *bins, _PATH]
     return {
         **_QUIET,
+        **(tools.variables if tools else {}),
         "PATH": ":".join(paths),
         "CI": "1",
         "PUSHLANE": "1",

@@ -1,4 +1,4 @@
-"""What a build needs before it begins: a program, and the version that was asked for."""
+"""What a build needs to be there before it begins: a program, in the version asked for."""
 
 from __future__ import annotations
 

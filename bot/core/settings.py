@@ -78,6 +78,7 @@ class Settings:
     build_memory_mb: int
     build_output_mb: int
     build_output_files: int
+    toolchains_mb: int
     build_log_mb: int
     build_concurrency: int
     max_attempts: int
@@ -308,6 +309,7 @@ def load(environ: Mapping[str, str]) -> Settings:
         build_memory_mb=read.number("PUSHLANE_BUILD_MEMORY_MB", 4096, low=64, high=1_000_000),
         build_output_mb=read.number("PUSHLANE_BUILD_OUTPUT_MB", 1024, high=1_000_000),
         build_output_files=read.number("PUSHLANE_BUILD_OUTPUT_FILES", 50_000, high=10_000_000),
+        toolchains_mb=read.number("PUSHLANE_TOOLCHAINS_MB", 8192, high=10_000_000),
         build_log_mb=read.number("PUSHLANE_BUILD_LOG_MB", 16, high=1_000),
         build_concurrency=read.number("PUSHLANE_BUILD_CONCURRENCY", 1, high=64),
         max_attempts=read.number("PUSHLANE_MAX_ATTEMPTS", 5, high=100),

@@ -37,6 +37,22 @@ async def test_certificates_and_indexes_pass_and_secrets_do_not(tmp_path: Path) 
     assert "http://mirror.example:8080/simple" in passing.urls
 
 
+async def test_uv_is_told_what_pip_is_configured_to() -> None:
+    passing = await survey(
+        {
+            "PATH": "/nowhere",
+            "PIP_INDEX_URL": "http://mirror.example:8080/simple",
+            "PIP_EXTRA_INDEX_URL": "http://more.example/simple",
+            "PIP_CERT": "/etc/ssl/certs/ca-certificates.crt",
+        }
+    )
+    assert passing.variables["UV_DEFAULT_INDEX"] == "http://mirror.example:8080/simple"
+    assert passing.variables["UV_INDEX"] == "http://more.example/simple"
+    assert passing.variables["SSL_CERT_FILE"] == "/etc/ssl/certs/ca-certificates.crt"
+    chosen = {"PATH": "/nowhere", "PIP_INDEX_URL": "http://a/", "UV_INDEX_URL": "http://b/"}
+    assert "UV_DEFAULT_INDEX" not in (await survey(chosen)).variables
+
+
 def test_a_tree_is_removed_whatever_its_modes_and_depth(tmp_path: Path) -> None:
     outside = tmp_path / "outside"
     outside.mkdir()

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from bot.core.errors import BuildFailed
-from worker.toolchain import Toolchain, package_manager
+from worker.tool import Tool
+from worker.toolchain import provide
 from worker.toolchain.registry import npm_view
 
 ENVIRONMENT = {
@@ -45,15 +46,8 @@ async def test_npm_is_told_where_its_registry_is_and_no_secret_of_ours(tmp_path:
 async def test_a_version_longer_than_any_is_the_repositorys_fault(
     tmp_path: Path, version: str
 ) -> None:
-    toolchain = Toolchain((), (), {"node": "20.0.0"})
+    tools = [Tool(name="npm", version=version)]
     with pytest.raises(BuildFailed) as caught:
-        await package_manager(
-            tmp_path,
-            name="npm",
-            version=version,
-            toolchain=toolchain,
-            environment={},
-            log=quiet,
-        )
+        await provide(tmp_path, tools, environment={}, log=quiet)
     assert caught.value.code == "package_manager_unknown"
     assert len(caught.value.message) < 400

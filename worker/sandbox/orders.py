@@ -20,6 +20,8 @@ _PROXY_URL = f"http://127.0.0.1:{PROXY_PORT}"
 _PROXY_NAMES = (
     *("HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy"),
     *("npm_config_proxy", "npm_config_https_proxy"),
+    # Yarn from 2 on heeds none of those.
+    *("YARN_HTTP_PROXY", "YARN_HTTPS_PROXY"),
 )
 
 

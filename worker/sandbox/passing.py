@@ -86,6 +86,11 @@ async def survey(environment: Mapping[str, str]) -> Passing:
     for name, value in (npm | pip).items():
         if value and name.lower() not in {each.lower() for each in variables}:
             variables[name] = value
+    registry = variables.get("npm_config_registry")
+    if registry:
+        variables.setdefault("YARN_NPM_REGISTRY_SERVER", registry.rstrip("/"))
+    for name, value in _for_uv(variables).items():
+        variables.setdefault(name, value)
     names = (*_PROXIES, "no_proxy")
     proxies = {name: value for name, value in environment.items() if name.lower() in names}
     proxy_urls = [
@@ -98,6 +103,27 @@ async def survey(environment: Mapping[str, str]) -> Passing:
         path for name, value in variables.items() for path in _local_paths(name, value)
     )
     return Passing(variables, tuple(paths), (*urls, *extra, *proxy_urls), proxies)
+
+
+def _for_uv(variables: Mapping[str, str]) -> dict[str, str]:
+    """What pip is configured to, for uv, which does not read it."""
+    if any(name.upper() in ("UV_DEFAULT_INDEX", "UV_INDEX_URL") for name in variables):
+        return {}
+    found = {}
+    by_name = {name.upper(): value for name, value in variables.items()}
+    if index := by_name.get("PIP_INDEX_URL"):
+        found["UV_DEFAULT_INDEX"] = index
+    if extra := by_name.get("PIP_EXTRA_INDEX_URL"):
+        found["UV_INDEX"] = extra
+        # As pip has it: no index goes before another.
+        found["UV_INDEX_STRATEGY"] = "unsafe-best-match"
+    if links := by_name.get("PIP_FIND_LINKS"):
+        found["UV_FIND_LINKS"] = ",".join(links.split())
+    if hosts := by_name.get("PIP_TRUSTED_HOST"):
+        found["UV_INSECURE_HOST"] = hosts
+    if "SSL_CERT_FILE" not in variables and (bundle := by_name.get("PIP_CERT")):
+        found["SSL_CERT_FILE"] = bundle
+    return found
 
 
 def _local_paths(name: str, value: str) -> list[Path]:

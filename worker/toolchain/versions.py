@@ -1,4 +1,4 @@
-"""Version ranges as npm writes them, and which release of Node.js they mean."""
+"""Version ranges as npm writes them, and which release they mean, or come nearest to."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ _CODENAMES = {
     "iron": 20,
     "jod": 22,
     "krypton": 24,
+    "lithium": 26,
 }
 _ANY = ("", "*", "x", "X", "latest")
 _NUMBER = r"[0-9]{1,9}"
@@ -70,6 +71,75 @@ def best_node(available: Iterable[str], wanted: str | None, today: dt.date) -> s
     return show(fitting[0]) if fitting else None
 
 
+def maintained(major: int, today: dt.date) -> bool:
+    """Whether a long-term line of Node.js still gets mends: it does until its third April."""
+    if not long_term(major, today):
+        return False
+    began = 2013 + major // 2 if major <= 26 else 2000 + major
+    return today <= dt.date(began + 3, 4, 30)
+
+
+def newest(available: Iterable[str], wanted: str) -> str | None:
+    """The newest release in a range (`""` is any); None where there is none.
+
+    Raises ValueError for what is no range.
+    """
+    fitting = [each for each in _known(available) if satisfies(each, wanted)]
+    return show(max(fitting)) if fitting else None
+
+
+def nearest(available: Iterable[str], wanted: str) -> str | None:
+    """The release that comes next above a range that none is in; None where all are below it.
+
+    Raises ValueError for what is no range.
+    """
+    low = lowest(wanted)
+    above = [each for each in _known(available) if each >= low]
+    return show(min(above)) if above else None
+
+
+def nearest_node(available: Iterable[str], wanted: str | None) -> str | None:
+    """The newest release of the line of Node.js that comes next above what is `wanted`.
+
+    None where all are below it; raises ValueError as `best_node` does.
+    """
+    versions = _known(available)
+    low = lowest(plain_node(wanted) or "*")
+    majors = sorted({each[0] for each in versions if each >= low})
+    if not majors:
+        return None
+    # An odd line lived for half a year, and next to nothing was made for it.
+    major = next((each for each in majors if each == low[0] or each % 2 == 0), majors[0])
+    return show(max(each for each in versions if each[0] == major))
+
+
+def plain_python(wanted: str) -> str:
+    """What a repository wants of Python as a range like npm's; `""` for what cannot be read.
+
+    Takes what `.python-version`, `runtime.txt` and `requires-python` hold: `3.11`, `3.11.4`,
+    `python-3.11.4`, `>=3.9,<4`, `~=3.10`, `^3.10`.
+    """
+    words = []
+    for word in wanted.strip().removeprefix("python").lstrip("-").split(","):
+        text = re.sub(r"\s+", "", word)
+        if text.startswith("!="):
+            continue
+        compatible = re.fullmatch(r"~=(\d+(?:\.\d+)*)\.\d+", text)
+        if compatible:
+            words += [f">={text[2:]}", compatible[1]]
+            continue
+        text = re.sub(r"^={2,3}", "", text)
+        # No release is asked for more closely than by its minor: its mends are compatible.
+        exact = re.fullmatch(r"v?(\d+)\.(\d+)\.(\d+)", text)
+        words.append(f"{exact[1]}.{exact[2]}" if exact else text)
+    found = " ".join(words)
+    try:
+        satisfies((0, 0, 0), found or "*")
+    except ValueError:
+        return ""
+    return found
+
+
 def plain_node(wanted: str | None) -> str | None:
     """What a repository wants of Node.js as a range; None for the newest long-term release."""
     text = (wanted or "").strip()
@@ -95,6 +165,16 @@ def long_term(major: int, today: dt.date) -> bool:
     if major <= 26:
         return major % 2 == 0 and today >= dt.date(2013 + major // 2, 10, 29)
     return today >= dt.date(2000 + major, 10, 29)
+
+
+def _known(available: Iterable[str]) -> list[Version]:
+    return [each for each in map(parse, available) if each is not None]
+
+
+def lowest(wanted: str) -> Version:
+    """The least version that a range may include. Raises ValueError for what is no range."""
+    alternatives = [_bounds(each) for each in wanted.split("||")]
+    return min(max((low for low, _ in each), default=(0, 0, 0)) for each in alternatives)
 
 
 def _bounds(alternative: str) -> list[tuple[Version, Version]]:
