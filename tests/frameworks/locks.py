@@ -1,4 +1,4 @@
-"""Lock files, made by the package manager itself: they are long and name hosts, so none is kept here."""
+"""Lock files, made by the package manager itself: they are long, so none is in the repository."""
 
 from __future__ import annotations
 
@@ -49,7 +49,11 @@ def _maker(by: str) -> _Maker:
             command = "yarn install --ignore-scripts --ignore-engines --non-interactive"
             if version != "1":
                 command = "touch yarn.lock && yarn install --mode=update-lockfile --no-immutable"
-            return _Maker(command, "yarn.lock", (_NODE, Tool(name="yarn", version=version)))
+            return _Maker(
+                command,
+                "yarn.lock",
+                (_NODE, Tool(name="yarn", version="" if version == "1" else version)),
+            )
         case "bun":
             old = version == "1.1"
             return _Maker("bun install --ignore-scripts", "bun.lockb" if old else "bun.lock",
@@ -99,9 +103,7 @@ _DECIDING: Final = frozenset({
 })  # fmt: skip
 
 
-async def _make(
-    pair: Pair, files: Files, maker: _Maker, *, kept: Path, toolchains: Path
-) -> Path:
+async def _make(pair: Pair, files: Files, maker: _Maker, *, kept: Path, toolchains: Path) -> Path:
     async def quiet(_: str) -> None: ...
 
     given = await toolchain.provide(toolchains, maker.tools, environment=os.environ, log=quiet)
@@ -131,6 +133,7 @@ def _environment(given: toolchain.Toolchain, scratch: Path) -> dict[str, str]:
         **inherited,
         **given.variables,
         "PATH": ":".join((*map(str, given.paths), os.environ["PATH"])),
+        "npm_config_manage_package_manager_versions": "false",
         "COREPACK_ENABLE_DOWNLOAD_PROMPT": "0",
         "YARN_ENABLE_TELEMETRY": "0",
         "YARN_ENABLE_GLOBAL_CACHE": "true",
