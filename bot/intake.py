@@ -11,11 +11,20 @@ from typing import Final
 from weakref import WeakValueDictionary
 
 from bot.core import sitefile
-from bot.core.deployment import ENDED, Deployment, Stage, Status, Trigger, branch_label
+from bot.core.deployment import (
+    ENDED,
+    ZERO,
+    Deployment,
+    Stage,
+    Status,
+    Trigger,
+    branch_label,
+)
 from bot.core.errors import BuildFailed, Errored, Full, PushlaneError, Stopped
 from bot.core.lease import Lease
 from bot.core.ledger import Ending, Ledger
 from bot.core.loop import Loop, conclude, foreseen, persistently
+from bot.core.project import overlaid
 from bot.core.settings import Settings
 from bot.core.sitefile import Sitefile
 from bot.source import Fetched, Options, Origin, Resolved, Sources, archive_name
@@ -23,6 +32,8 @@ from bot.source.origin import TokenFor, no_token
 
 _OF_A_PROJECT: Final = 2
 """Sources of one project that a process fetches at a time: the other places are for the others."""
+_COMPARED: Final = 3000
+"""Changed files that are compared with what is watched; GitHub's own lists end there too."""
 _PATIENCE: Final = 1.0
 """Seconds that a further one waits for its place, and so keeps another's."""
 
@@ -93,8 +104,8 @@ class Intake:
         origin = self._origin(deployment)
         named = await lease.bound(self._resolved(origin, deployment))
         fetched = await lease.bound(self.sources.fetch(origin, named.commit, ref=named.ref))
-        body = (await lease.bound(self.sources.read(fetched, sitefile.FILE)))[0]
-        asked = await asyncio.to_thread(sitefile.parse, body)
+        said = await self._asked(deployment, await lease.bound(self._files(fetched)))
+        asked = overlaid(said, await self.ledger.projects.settings(deployment.project))
         reason = await self._why_skip(deployment, fetched, asked)
         if reason is not None:
             ending = Ending(status=Status.SKIPPED, reason=reason)
@@ -168,10 +179,26 @@ class Intake:
             except BuildFailed:
                 raise error from None
 
+    async def _files(self, fetched: Fetched) -> dict[str, bytes]:
+        """Those of the repository's own files that say what to deploy and how."""
+        bodies = await self.sources.read(fetched, *sitefile.DECIDING)
+        found = zip(sitefile.DECIDING, bodies, strict=True)
+        return {name: body for name, body in found if body is not None}
+
+    async def _asked(self, deployment: Deployment, files: dict[str, bytes]) -> Sitefile:
+        context = sitefile.context_of(production=deployment.production)
+        return await asyncio.to_thread(
+            sitefile.read, files, context=context, branch=deployment.branch
+        )
+
     async def _why_skip(
         self, deployment: Deployment, fetched: Fetched, asked: Sitefile
     ) -> str | None:
-        """Why nothing is to be built, for people. What a person asked for is never skipped."""
+        """Why nothing is to be built, for people. What a person asked for is never skipped.
+
+        `watch` skips only what is known to change nothing: a branch that is new, was put elsewhere
+        by force, has nothing live, or whose changes are too many to compare, is built.
+        """
         if deployment.trigger is not Trigger.PUSH:
             return None
         reason = await asyncio.to_thread(
@@ -185,13 +212,15 @@ class Intake:
         # What is on its way may go live first, and this one may take back what that changes.
         if any(each.id != deployment.id and each.status not in ENDED for each in newest):
             return None
+        if deployment.forced or deployment.before == ZERO:
+            return None
         label = branch_label(deployment.branch, deployment.project)
         alias = await self.ledger.aliases.get(label)
         live = await self.ledger.view.deployment(alias.deployment) if alias else None
         if live is None:
             return None
         changed = await self.sources.changed(fetched, live.commit)
-        if changed is None:
+        if changed is None or len(changed) > _COMPARED:
             return None
         try:
             return await asyncio.to_thread(

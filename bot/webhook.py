@@ -76,6 +76,7 @@ class _Push(msgspec.Struct, frozen=True):
     after: Commit
     repository: _Repository
     head_commit: _HeadCommit | None = None
+    forced: bool | None = None
 
 
 class _Other(msgspec.Struct, frozen=True):
@@ -273,6 +274,7 @@ def _push(found: _Push, *, guid: str, digest: str) -> Push | Removal | Ignored:
         pushed_at=pushed_at,
         message=(head.message or "")[:500],
         author=(author.name or author.username or "")[:100],
+        forced=bool(found.forced),
     )
 
 

@@ -17,11 +17,13 @@ import zstandard
 from bot.core import settings as all_settings
 from bot.core.bucket import Bucket
 from bot.core.deployment import Deployment, Push, Stage, Status
-from bot.core.ledger import Ledger, open_ledger
+from bot.core.ledger import Answer, Ledger, Request, open_ledger
+from bot.core.secrets import Keyring
 from bot.core.settings import Settings
 from tests.builders import a_push, claimed
 from tests.conftest import S3
 from worker.build import Workshop
+from worker.caches import Store
 from worker.loop import Worker
 from worker.output import Limits
 from worker.publish import Publisher
@@ -45,16 +47,25 @@ class Bench:
     ) -> Deployment:
         """Records a push whose commit holds `files`, and takes it through the fetching stage."""
         push = push or a_push(secrets.token_hex(4))
-        answer = await self.ledger.records.record(push)
-        held = await claimed(self.ledger, answer.deployment, Stage.FETCH)
-        name = f"sources/7/{push.after}.tar.zst"
-        await self.bucket.put(name, archive(files), content_type="application/zstd")
-        return await self.ledger.claims.advance(held, Status.QUEUED, source=name)
+        return await self._fetched(files, await self.ledger.records.record(push))
 
     async def held(self, files: Mapping[str, str | bytes], push: Push | None = None) -> Deployment:
         """The same, claimed for building."""
         found = await self.queued(files, push)
         return await claimed(self.ledger, found.id, Stage.BUILD)
+
+    async def asked(self, files: Mapping[str, str | bytes], request: Request) -> Deployment:
+        """The same for what a person asks for."""
+        found = await self._fetched(files, await self.ledger.records.request(request))
+        return await claimed(self.ledger, found.id, Stage.BUILD)
+
+    async def _fetched(self, files: Mapping[str, str | bytes], answer: Answer) -> Deployment:
+        held = await claimed(self.ledger, answer.deployment, Stage.FETCH)
+        name = f"sources/7/{secrets.token_hex(20)}.tar.zst"
+        await self.bucket.put(name, archive(files), content_type="application/zstd")
+        return await self.ledger.claims.advance(
+            held, Status.QUEUED, source=name, commit=held.commit or secrets.token_hex(20)
+        )
 
     async def record(self, id_: str) -> Deployment:
         """The record as it is now."""
@@ -135,12 +146,17 @@ async def a_bench(
             worker=Worker(
                 ledger=ledger,
                 shop=Workshop(
-                    settings=settings, sandbox=sandbox, bucket=bucket, environment=os.environ
+                    settings=settings,
+                    sandbox=sandbox,
+                    bucket=bucket,
+                    environment=os.environ,
+                    store=Store(directory / "caches", most_bytes=settings.cache_mb * 1_000_000),
                 ),
                 publisher=Publisher(
                     bucket, ledger.aliases, ledger.collection, spool=spool, limits=limits
                 ),
                 secrets=("s3cr3t-of-the-house",),
+                keyring=Keyring(settings.secret_key),
             ),
         )
     finally:

@@ -18,9 +18,11 @@ from bot.core import settings as all_settings
 from bot.core.bucket import Bucket
 from bot.core.errors import Errored, SettingInvalid
 from bot.core.ledger import DURABLE_SETTINGS, Ledger, open_ledger
+from bot.core.secrets import Keyring
 from bot.core.settings import Settings
 from worker import toolchain
 from worker.build import Workshop
+from worker.caches import Store
 from worker.loop import Worker
 from worker.output import Limits
 from worker.publish import Publisher
@@ -86,7 +88,11 @@ async def _live(settings: Settings, environment: Mapping[str, str]) -> bool:
         worker = Worker(
             ledger=ledger,
             shop=Workshop(
-                settings=settings, sandbox=sandbox, bucket=bucket, environment=environment
+                settings=settings,
+                sandbox=sandbox,
+                bucket=bucket,
+                environment=environment,
+                store=_store(settings),
             ),
             publisher=Publisher(
                 bucket,
@@ -98,6 +104,7 @@ async def _live(settings: Settings, environment: Mapping[str, str]) -> bool:
                 ),
             ),
             secrets=all_settings.secrets_of(settings, environment),
+            keyring=Keyring(settings.secret_key),
         )
         await _work(worker, signals)
     try:
@@ -106,6 +113,18 @@ async def _live(settings: Settings, environment: Mapping[str, str]) -> bool:
     except TimeoutError:
         return False
     return True
+
+
+def _store(settings: Settings) -> Store | None:
+    """Where builds keep what later ones need. Without walls a path inside is another each time."""
+    if settings.sandbox == "none" or not settings.cache_mb:
+        return None
+    if os.geteuid() != 0:
+        log.info("packages are installed in every build: only a worker that is root can keep them")
+        return None
+    directory = settings.data_dir / "caches"
+    directory.mkdir(exist_ok=True, mode=0o700)
+    return Store(directory, most_bytes=settings.cache_mb * 1_000_000)
 
 
 async def _work(worker: Worker, signals: _Signals) -> None:

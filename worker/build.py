@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import shlex
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
@@ -14,14 +15,16 @@ from bot.core.bucket import Bucket
 from bot.core.deployment import Deployment, branch_label, deployment_label
 from bot.core.errors import BuildFailed, Errored
 from bot.core.lease import Lease
+from bot.core.project import ProjectSettings, overlaid
 from bot.core.settings import Settings
 from bot.core.sitefile import Sitefile
 from worker import detect, made, toolchain, tree
 from worker.buildlog import BuildLog
+from worker.caches import Caches, Store
 from worker.detect import Plan
+from worker.lessons import lesson
 from worker.output import Output
 from worker.sandbox import Limits, Mount, Outcome, Sandbox, Workspace
-from worker.tool import Tool
 from worker.unpack import SOURCE, unpack
 
 _UNPACK_SECONDS: Final = 300.0
@@ -52,6 +55,17 @@ class Workshop:
     bucket: Bucket
     environment: Mapping[str, str]
     """The worker's own, from which toolchains are fetched."""
+    store: Store | None = None
+    """What is kept for later builds; None: nothing."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Told:
+    """What a person has told of the project, besides the repository's own file."""
+
+    settings: ProjectSettings = field(default_factory=ProjectSettings)
+    secrets: Mapping[str, str] = field(default_factory=dict, repr=False)
+    """Names and values, for this deployment's build."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,6 +77,9 @@ class Built:
     sitefile: Sitefile
 
 
+_NOTHING_TOLD: Final = Told()
+
+
 @dataclass(slots=True)
 class _Build:
     """One build under way."""
@@ -72,6 +89,8 @@ class _Build:
     workspace: Workspace
     lease: Lease
     log: BuildLog
+    caches: Caches
+    told: Told
     ends: float
     """Monotonic seconds at which its time is over."""
 
@@ -81,15 +100,22 @@ class _Build:
 
 
 async def build(
-    shop: Workshop, deployment: Deployment, workspace: Workspace, *, lease: Lease, log: BuildLog
+    shop: Workshop,
+    deployment: Deployment,
+    workspace: Workspace,
+    *,
+    lease: Lease,
+    log: BuildLog,
+    caches: Caches,
+    told: Told = _NOTHING_TOLD,
 ) -> Built:
-    """Builds the deployment's source in `workspace`.
+    """Builds the deployment's source in `workspace`. `log` hides the secrets already.
 
     Raises `BuildFailed` for what is the repository's fault (its codes are said below), `Errored`
     for ours, `Stopped` when the lease ends.
     """
     ends = time.monotonic() + shop.settings.build_timeout_seconds
-    under_way = _Build(shop, deployment, workspace, lease, log, ends)
+    under_way = _Build(shop, deployment, workspace, lease, log, caches, told, ends)
     if shop.settings.sandbox == "none":
         await log.say("PUSHLANE_SANDBOX=none: this build is not kept from anything on the machine")
     await unpack(
@@ -100,11 +126,11 @@ async def build(
         limits=_limits(under_way, seconds=_UNPACK_SECONDS),
         lease=lease,
     )
-    body = tree.read(under_way.source, sitefile.FILE, most=sitefile.LIMIT + 1)
-    asked = await asyncio.to_thread(sitefile.parse, body)
+    said = await asyncio.to_thread(_asked, under_way.source, deployment)
+    asked = overlaid(said, told.settings)
     looked = await asyncio.to_thread(detect.look, under_way.source, asked.build.root)
     plan = await asyncio.to_thread(detect.detect, looked, asked)
-    for line in (plan.reason, *plan.notes, *asked.warnings):
+    for line in (plan.reason, *plan.notes, *asked.notes, *asked.warnings):
         await log.say(line)
     base = (SOURCE, *tree.parts_of(plan.root))
     since = made.now(workspace.path)
@@ -124,6 +150,16 @@ async def build(
     )
 
 
+def _asked(source: Path, deployment: Deployment) -> Sitefile:
+    """What the repository's own files ask for. Blocking."""
+    found = ((name, tree.read(source, name, most=sitefile.LIMIT + 1)) for name in sitefile.FILES)
+    return sitefile.read(
+        {name: body for name, body in found if body is not None},
+        context=sitefile.context_of(production=deployment.production),
+        branch=deployment.branch,
+    )
+
+
 async def _execute(build: _Build, plan: Plan, asked: Sitefile) -> None:
     tools = await _tools(build, plan)
     root = "/".join(("/work", SOURCE, *tree.parts_of(plan.root)))
@@ -132,26 +168,75 @@ async def _execute(build: _Build, plan: Plan, asked: Sitefile) -> None:
     if tools:
         told = ", ".join(f"{name} {version}" for name, version in tools.versions.items())
         await build.log.say(told)
-    for command, code in ((plan.install, "install_failed"), (plan.command, "build_failed")):
-        if not command:
-            continue
-        at = home if code == "install_failed" else root
-        await build.log.say(f"$ {command}")
-        outcome = await build.shop.sandbox.execute(
-            command,
-            workspace=build.workspace,
-            cwd=at,
-            environment=environment,
-            limits=_limits(build, seconds=max(build.ends - time.monotonic(), 0.1)),
-            mounts=_mounts(tools),
-            network=True,
-            on_output=build.log.write,
-            stop=build.lease.stop,
+    if plan.install:
+        await _install(build, plan, environment, tools)
+    if plan.command:
+        below = "/".join((SOURCE, *tree.parts_of(plan.root)))
+        found = await build.caches.restore([f"{below}/{folder}" for folder in plan.caches])
+        if found:
+            names = ", ".join(folder.removeprefix(f"{below}/") for folder in found)
+            await build.log.say(f"Kept from the last build: {names}")
+        await build.log.say(f"$ {plan.command}")
+        await _command(build, plan.command, "build_failed", root, environment, tools)
+
+
+async def _install(
+    build: _Build,
+    plan: Plan,
+    environment: Mapping[str, str],
+    tools: toolchain.Toolchain | None,
+) -> None:
+    """Installs the packages, or takes those that were kept."""
+    kept = await build.caches.packages(
+        build.source,
+        install=plan.install,
+        install_at=plan.install_at,
+        locks=plan.locks,
+        environment=environment,
+        versions=tools.versions if tools else {},
+        say=build.log.say,
+    )
+    command, place = plan.install, plan.install_at
+    if kept is not None:
+        program = plan.install.split()[0]
+        command, place = (
+            " && ".join(
+                f"(cd {shlex.quote(folder or '.')} && {program} run {name})"
+                for folder, name in kept.repeated
+            ),
+            "",
         )
-        build.lease.check()
-        for host in outcome.refused_hosts:
-            await build.log.say(f"refused: {host}, by PUSHLANE_EGRESS={build.shop.settings.egress}")
-        _judge(build, command, code, outcome)
+    if command:
+        await build.log.say(f"$ {command}")
+        cwd = "/".join(("/work", SOURCE, *tree.parts_of(place)))
+        await _command(build, command, "install_failed", cwd, environment, tools)
+    if kept is None:
+        await build.caches.installed()
+
+
+async def _command(
+    build: _Build,
+    command: str,
+    code: str,
+    cwd: str,
+    environment: Mapping[str, str],
+    tools: toolchain.Toolchain | None,
+) -> None:
+    outcome = await build.shop.sandbox.execute(
+        command,
+        workspace=build.workspace,
+        cwd=cwd,
+        environment=environment,
+        limits=_limits(build, seconds=max(build.ends - time.monotonic(), 0.1)),
+        mounts=_mounts(tools),
+        network=True,
+        on_output=build.log.write,
+        stop=build.lease.stop,
+    )
+    build.lease.check()
+    for host in outcome.refused_hosts:
+        await build.log.say(f"refused: {host}, by PUSHLANE_EGRESS={build.shop.settings.egress}")
+    await asyncio.to_thread(_judge, build, command, code, outcome)
 
 
 def _judge(build: _Build, command: str, code: str, outcome: Outcome) -> None:
@@ -187,11 +272,19 @@ def _judge(build: _Build, command: str, code: str, outcome: Outcome) -> None:
             raise Errored("the build was stopped", code="build_stopped")
     if outcome.exit_code == 0:
         return
-    words = build.log.last_words
     if code == "install_failed" and outcome.away_registries:
         # The proxy has seen it: what a build prints decides nothing.
         away = ", ".join(outcome.away_registries)
         raise Errored(f"the registry cannot be reached: {away}", code="registry_unreachable")
+    known = lesson(
+        exit_code=outcome.exit_code,
+        lines=tuple(build.log.recent),
+        refused_hosts=outcome.refused_hosts,
+        files=lambda: tree.files(build.source),
+    )
+    if known:
+        raise BuildFailed(known.message, code=known.code)
+    words = build.log.last_words
     hint = f": {words[:200]}" if words else ""
     raise BuildFailed(f"`{command}` ended with exit code {outcome.exit_code}{hint}", code=code)
 
@@ -199,9 +292,12 @@ def _judge(build: _Build, command: str, code: str, outcome: Outcome) -> None:
 async def _tools(build: _Build, plan: Plan) -> toolchain.Toolchain | None:
     if not plan.tools:
         return None
-    cache = build.shop.settings.data_dir / "toolchains"
-    environment = build.shop.environment
-    provided = toolchain.provide(cache, plan.tools, environment=environment, log=build.log.say)
+    provided = toolchain.provide(
+        build.shop.settings.data_dir / "toolchains",
+        plan.tools,
+        environment=build.shop.environment,
+        log=build.log.say,
+    )
     return await build.lease.bound(provided)
 
 
@@ -233,7 +329,7 @@ def _environment(
         "COMMIT_REF": deployment.commit,
         "BRANCH": deployment.branch,
         "HEAD": deployment.branch,
-        "CONTEXT": "production" if deployment.production else "branch-deploy",
+        "CONTEXT": sitefile.context_of(production=deployment.production),
         "URL": production,
         "DEPLOY_URL": settings.site_url(deployment_label(deployment.id, deployment.project)),
         "DEPLOY_PRIME_URL": branch,
@@ -241,6 +337,8 @@ def _environment(
         "REPOSITORY_URL": f"{settings.github_url}/{deployment.repository}",
         **plan.environment,
         **asked.build.environment,
+        # What the file says under a secret's name is for whoever has none.
+        **build.told.secrets,
     }
 
 

@@ -8,7 +8,6 @@ gets the first megabytes of them and all that we say; the whole is for the bucke
 from __future__ import annotations
 
 import asyncio
-import base64
 import contextlib
 import logging
 import re
@@ -18,11 +17,11 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from types import TracebackType
 from typing import Final, Self
-from urllib.parse import quote
 
 import zstandard
 
 from bot.core.errors import BuildFailed, Errored, Full
+from worker.masking import MASK, Masker
 
 log = logging.getLogger(__name__)
 
@@ -37,9 +36,9 @@ _BATCH_CHARACTERS: Final = 262_144
 _PENDING: Final = 1_048_576
 _LINE_COST: Final = 48
 """What a line costs besides its characters: else a flood of empty ones is free."""
-_RECENT: Final = 50
+_RECENT: Final = 400
+_LAST_WORDS: Final = 50
 _RETRY_SECONDS: Final = 0.5
-_SHORTEST_SECRET: Final = 6
 
 _CUT: Final = (
     f"… the build has printed more than {LIVE // 1_000_000} MB: what it prints from here on is in "
@@ -81,7 +80,8 @@ class BuildLog:
         self._max_mb = max_mb
         self._left = max_mb * 1_000_000
         self._live_left = LIVE
-        self._secrets = _masks(secrets)
+        self.masker = Masker(secrets)
+        """What is secret is hidden by it from here on; it may be replaced."""
         self._line = bytearray()
         self._pending: list[str] = []
         self._pending_characters = 0
@@ -91,16 +91,18 @@ class BuildLog:
         self._closing = asyncio.Event()
         self._deaf = False
         self._whole = tempfile.SpooledTemporaryFile(max_size=4_000_000)  # noqa: SIM115 - aexit
-        self._recent: deque[str] = deque(maxlen=_RECENT)
+        self.recent: deque[str] = deque(maxlen=_RECENT)
+        """The build's last lines that are not empty, oldest first; masked, and no colours."""
 
     @property
     def last_words(self) -> str:
         """The build's last line that says why it failed, else that says anything; no colours."""
-        said = [line for line in reversed(self._recent) if not _TRACE.match(line)]
+        recent = list(self.recent)[-_LAST_WORDS:]
+        said = [line for line in reversed(recent) if not _TRACE.match(line)]
         why = [line for line in said if _WHY.search(_NPM.sub("", line)) and not line.endswith(":")]
         # What npm adds at the end says only that the script before it failed.
         own = [line for line in why if not _NPM.match(line)]
-        return next(iter([*own, *why, *said, *self._recent]), "")
+        return next(iter([*own, *why, *said, *recent]), "")
 
     async def __aenter__(self) -> Self:
         self._flusher = asyncio.create_task(self._flush(), name="build log")
@@ -143,7 +145,7 @@ class BuildLog:
         """Adds lines of our own; they are never refused."""
         self._end_line()
         for line in text.splitlines():
-            said = _mask(_clean(line), self._secrets)[:LINE]
+            said = self.masker.mask(_clean(line))[:LINE]
             self._keep(said)
             self._send_soon(said)
 
@@ -166,19 +168,23 @@ class BuildLog:
             # A progress bar writes over its own line: what it wrote last stays.
             self._line.clear()
             part = part[back + 1 :]
-        self._line += part[: _HELD - len(self._line)]
+        self._line += part[: _most_held(self.masker) - len(self._line)]
 
     def _end_line(self, *, always: bool = False) -> None:
         if not self._line and not always:
             return
         text = self._line.decode("utf-8", "replace")
+        overlong = len(self._line) >= _most_held(self.masker)
         self._line.clear()
         self._left -= _LINE_COST
-        line = _mask(_clean(text), self._secrets)
+        line = self.masker.mask(_clean(text))
+        if overlong and MASK in line:
+            # Behind it may stand the beginning of one more, cut.
+            line = line[: line.rindex(MASK) + len(MASK)]
         if len(line) > LINE:
             line = line[:LINE] + "…"
         if bare := re.sub(r"\x1b\[[0-9;:]*m", "", line).strip():
-            self._recent.append(bare)
+            self.recent.append(bare)
         size = self._keep(line) + _LINE_COST
         if self._live_left >= 0:
             self._live_left -= size
@@ -256,26 +262,10 @@ class BuildLog:
                 await asyncio.sleep(_RETRY_SECONDS)
 
 
+def _most_held(masker: Masker) -> int:
+    """Bytes of a line that are held: no secret that begins where it is shown is cut."""
+    return _HELD + 4 * masker.longest
+
+
 def _clean(text: str) -> str:
     return _NOISE.sub("", text.rstrip("\r\n")).rpartition("\r")[2]
-
-
-def _masks(secrets: Iterable[str]) -> re.Pattern[str] | None:
-    """Matches each secret as it is, line by line, in base64 and in URLs; None without any."""
-    found: set[str] = set()
-    for secret in secrets:
-        raw = secret.encode("utf-8", "surrogateescape")
-        forms = [*secret.splitlines(), secret, quote(secret, safe=""), quote(secret)]
-        for shift in range(3):
-            # Inside longer base64, a text begins at one of three places; its ends mix with others.
-            coded = base64.b64encode(b"\0" * shift + raw).decode()
-            inner = coded[-(-shift * 8 // 6) :].rstrip("=")
-            forms.append(inner[: len(inner) - (1 if (shift + len(raw)) % 3 else 0)])
-        found.update(form for form in forms if len(form) >= _SHORTEST_SECRET)
-    if not found:
-        return None
-    return re.compile("|".join(re.escape(form) for form in sorted(found, key=len, reverse=True)))
-
-
-def _mask(line: str, secrets: re.Pattern[str] | None) -> str:
-    return secrets.sub("•••", line) if secrets else line

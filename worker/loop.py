@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Final
 
@@ -15,8 +15,10 @@ from bot.core.errors import BuildFailed, Errored, PushlaneError, Stopped
 from bot.core.lease import Lease
 from bot.core.ledger import Ending, Ledger
 from bot.core.loop import Loop, conclude, foreseen, persistently
-from worker.build import Built, Workshop, build
+from bot.core.secrets import Keyring, context_of, secrets_for
+from worker.build import Built, Told, Workshop, build
 from worker.buildlog import BuildLog
+from worker.caches import Caches
 from worker.publish import Published, Publisher
 
 log = logging.getLogger(__name__)
@@ -34,6 +36,8 @@ class Worker:
     publisher: Publisher
     secrets: tuple[str, ...] = ()
     """Masked in every build's log."""
+    keyring: Keyring = field(default_factory=lambda: Keyring(""))
+    """Opens the projects' build secrets."""
 
     def loop(self, *, ending: asyncio.Event | None = None) -> Loop:
         """The stage's loop; each `serve` of it builds one deployment at a time."""
@@ -49,7 +53,7 @@ class Worker:
     ) -> Deployment:
         """Builds, publishes and ends. Answers the record as it ended, or was put back."""
         error: PushlaneError | None = None
-        made: tuple[Built, Published] | None = None
+        made: tuple[Built, Published, Caches] | None = None
         async with BuildLog(
             lambda lines: self.ledger.logs.append(deployment, lines),
             max_mb=self.shop.settings.build_log_mb,
@@ -59,13 +63,19 @@ class Worker:
                 made = await self._bring(deployment, lease, written, rooms)
             except Exception as raised:  # noqa: BLE001 - each one ends the claim, by whose fault
                 error = foreseen(raised, deployment, directory=self.shop.settings.data_dir)
+                _mask(error, written)
                 await written.say(_said(error))
                 if not isinstance(error, Stopped) or error.reason != "lost":
                     await self._save_log(deployment, written)
         if made is not None:
             try:
-                return await self._accepted(deployment, lease, *made)
+                built, published, caches = made
+                ended = await self._accepted(deployment, lease, built, published)
+                if ended.status is Status.READY:
+                    caches.accept()
+                return ended
             except PushlaneError as raised:
+                _mask(raised, written)
                 error = raised
         assert error is not None
         return await conclude(self.ledger, deployment, lease, error)
@@ -110,12 +120,30 @@ class Worker:
 
     async def _bring(
         self, deployment: Deployment, lease: Lease, written: BuildLog, rooms: AsyncExitStack
-    ) -> tuple[Built, Published]:
+    ) -> tuple[Built, Published, Caches]:
         """Builds and publishes; the log is saved meanwhile."""
         known = asyncio.ensure_future(self.publisher.known(deployment))
         try:
             workspace = await rooms.enter_async_context(self.shop.sandbox.workspace())
-            built = await build(self.shop, deployment, workspace, lease=lease, log=written)
+            told = await self._told(deployment, lease, written)
+            caches = await rooms.enter_async_context(
+                Caches(
+                    self.shop.store,
+                    deployment,
+                    workspace,
+                    secrets=(*self.secrets, *told.secrets.values()),
+                    epoch=told.settings.cache_epoch,
+                )
+            )
+            built = await build(
+                self.shop,
+                deployment,
+                workspace,
+                lease=lease,
+                log=written,
+                caches=caches,
+                told=told,
+            )
             lease.check()
             await persistently(
                 lease, lambda: self.ledger.claims.advance(deployment, Status.PUBLISHING)
@@ -129,10 +157,25 @@ class Worker:
                 say=written.say,
                 beside=lambda: self._save_log(deployment, written),
             )
-            return built, published
+            return built, published, caches
         finally:
             known.cancel()
             await asyncio.gather(known, return_exceptions=True)
+
+    async def _told(self, deployment: Deployment, lease: Lease, written: BuildLog) -> Told:
+        """What the build is told of its project; the log hides what is secret of it from now on."""
+        settings, held = await persistently(
+            lease, lambda: self.ledger.projects.read(deployment.project)
+        )
+        secrets = await asyncio.to_thread(secrets_for, deployment, held, self.keyring)
+        written.masker = await asyncio.to_thread(written.masker.hiding, tuple(secrets.values()))
+        if secrets:
+            await written.say(f"Secrets for {context_of(deployment)}: {', '.join(secrets)}")
+        elif held.sealed and context_of(deployment) is None:
+            await written.say(
+                "No secrets: only what is built from a branch or a tag of the repository gets them"
+            )
+        return Told(settings=settings, secrets=secrets)
 
     async def _save_log(self, deployment: Deployment, written: BuildLog) -> None:
         """Puts the whole log into the bucket; a failure of that fails no build."""
@@ -150,6 +193,12 @@ class Worker:
 
 async def _unsaid(_: str) -> None:
     """The log has ended, and it says what was published."""
+
+
+def _mask(error: PushlaneError, written: BuildLog) -> None:
+    """Takes out of an error what a build must not bring out: it is recorded, and told to GitHub."""
+    error.message = written.masker.mask_all(error.message)
+    error.args = (error.message,)
 
 
 def _said(error: PushlaneError) -> str:

@@ -33,9 +33,10 @@ def find(top: Path, base: tuple[str, ...], plan: Plan, *, since: int) -> tuple[s
     Blocking. Raises `BuildFailed`, codes `output_missing` and `output_outside`.
     """
     candidates = [
-        (*base, *below)
+        (*above, *below)
         for pattern in plan.outputs
-        for below in _expanded(top, base, tree.parts_of(pattern))
+        for above, parts in [_seen(base, tree.parts_of(pattern))]
+        for below in _expanded(top, above, parts)
     ]
     if plan.declared or not plan.builds:
         if candidates:
@@ -56,6 +57,13 @@ def find(top: Path, base: tuple[str, ...], plan: Plan, *, since: int) -> tuple[s
     if _has_page(top, base) and _is_newer(top, (*base, "index.html"), since):
         return base
     raise _missing(top, base, plan, since)
+
+
+def _seen(base: tuple[str, ...], parts: tuple[str, ...]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Where `../` at the beginning leads, and the rest; never above the source."""
+    while parts and parts[0] == ".." and len(base) > 1:
+        base, parts = base[:-1], parts[1:]
+    return base, parts
 
 
 def _has_page(top: Path, parts: tuple[str, ...]) -> bool:

@@ -16,12 +16,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+from bot.core import sitefile
 from bot.core.errors import BuildFailed
 from worker import tree
 
 _DEPTH: Final = 100
 _HOPS: Final = 40
-_HIDDEN: Final = frozenset({"node_modules", "pushlane.toml"})
+_HIDDEN: Final = frozenset({"node_modules", *sitefile.DECIDING})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

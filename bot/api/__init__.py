@@ -8,6 +8,7 @@ from bot.api.access import Guard
 from bot.api.collecting import collecting
 from bot.api.deliveries import deliveries
 from bot.api.deployments import deployments
+from bot.api.env import env
 from bot.api.front import Front
 from bot.api.projects import projects
 from bot.api.queue import queue
@@ -18,6 +19,6 @@ __all__ = ["Front", "mount"]
 
 def mount(front: Front) -> Mount:
     """Everything below /api/v1."""
-    rooms = (deployments, projects, queue, deliveries, collecting, restores)
+    rooms = (deployments, projects, env, queue, deliveries, collecting, restores)
     routes = [route for room in rooms for route in room(front)]
     return Mount("/api/v1", app=Guard(routes, token=front.settings.api_token))

@@ -17,6 +17,7 @@ from bot.core.deployment import COMMIT, Deployment, Status, Trigger
 from bot.core.errors import Rejected
 from bot.core.ledger import Alias, Move
 from bot.core.ledger import Request as Asked
+from bot.core.settings import Settings
 from bot.logs import Line, sse
 from bot.problems import read_json
 
@@ -122,17 +123,7 @@ class _Deployments:
         if wanted.project:
             known = await self._front.project(wanted.project)
             repository, slug = known.repository, known.slug
-        elif not _REPOSITORY.fullmatch(repository):
-            raise Rejected(
-                f"repository is {repository[:100]!r}; it takes owner/name",
-                code="repository_invalid",
-            )
-        if not self._front.settings.allows(repository):
-            raise Rejected(
-                f"PUSHLANE_REPOS does not name {repository}",
-                code="repository_not_allowed",
-                http_status=403,
-            )
+        check_repository(repository, self._front.settings)
         ref = await self._commit_of(slug or repository, wanted.ref) or _whole(wanted.ref)
         asked = Asked(
             repository=wanted.repository,
@@ -227,6 +218,21 @@ class _Deployments:
         found = await self._front.deployment(recorded.deployment)
         headers = {"Location": f"/api/v1/deployments/{found.id}"}
         return answer(await self._front.shape(found), status=202, headers=headers)
+
+
+def check_repository(repository: object, settings: Settings) -> None:
+    """Raises `Rejected`: `repository_invalid`, or 403 `repository_not_allowed`."""
+    if not isinstance(repository, str) or not _REPOSITORY.fullmatch(repository):
+        raise Rejected(
+            f"repository is {str(repository or '')[:100]!r}; it takes owner/name",
+            code="repository_invalid",
+        )
+    if not settings.allows(repository):
+        raise Rejected(
+            f"PUSHLANE_REPOS does not name {repository}",
+            code="repository_not_allowed",
+            http_status=403,
+        )
 
 
 def _whole(ref: str) -> str:

@@ -69,14 +69,14 @@ class Front:
         return shape_of(deployment, self.settings, live=live)
 
 
-async def body_of(request: Request) -> bytes:
-    """The request's body. Raises `Rejected` (413 `body_too_large`)."""
+async def body_of(request: Request, *, limit: int = BODY_LIMIT) -> bytes:
+    """The request's body of at most `limit` bytes. Raises `Rejected` (413 `body_too_large`)."""
     found = b""
     async for chunk in request.stream():
         found += chunk
-        if len(found) > BODY_LIMIT:
+        if len(found) > limit:
             raise Rejected(
-                f"the body is larger than {BODY_LIMIT // 1024} KB",
+                f"the body is larger than {limit // 1024} KB",
                 code="body_too_large",
                 http_status=413,
             )

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 import msgspec
 
 from bot.core.deployment import Deployment, Status, branch_label, deployment_label, timings
+from bot.core.project import ProjectSettings
 from bot.core.settings import Settings
 
 
@@ -98,6 +99,8 @@ class ProjectShape(msgspec.Struct, frozen=True, kw_only=True):
     live: str | None
     """The deployment that production shows."""
     pinned: bool
+    settings: ProjectSettings
+    """What a person has set; the repository's own file wins over it."""
 
 
 def iso(milliseconds: int) -> str | None:

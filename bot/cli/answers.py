@@ -113,12 +113,27 @@ class Project(msgspec.Struct, frozen=True, kw_only=True):
     url: str = ""
     live: str | None = None
     pinned: bool = False
+    settings: dict[str, Any] = {}
 
 
 class Projects(msgspec.Struct, frozen=True, kw_only=True):
     """All of them, oldest first."""
 
     projects: tuple[Project, ...]
+
+
+class Secret(msgspec.Struct, frozen=True, kw_only=True):
+    """A build secret without its value."""
+
+    name: str
+    contexts: tuple[str, ...] = ()
+    updated_at: str | None = None
+
+
+class Secrets(msgspec.Struct, frozen=True, kw_only=True):
+    """All of a project, by name."""
+
+    secrets: tuple[Secret, ...]
 
 
 class Active(msgspec.Struct, frozen=True, kw_only=True):

@@ -11,6 +11,7 @@ import typer
 from typer.exceptions import TyperException
 
 from bot.cli.collecting import gc
+from bot.cli.configuring import clear_caches, env, project
 from bot.cli.delivered import deliveries, redeliver
 from bot.cli.deploying import deploy, redeploy
 from bot.cli.failures import ExitCode, exit_code
@@ -34,15 +35,20 @@ app = typer.Typer(
 _GROUPS = {
     "Here": (up, login, doctor),
     "Deployments": (deploy, redeploy, list_, status, logs, cancel, promote),
-    "Projects": (projects, rollback, unpin),
+    "Projects": (projects, project, clear_caches, rollback, unpin),
     "Queue": (queue, deliveries, redeliver),
     "Storage": (gc, restore),
 }
 for _panel, _verbs in _GROUPS.items():
     for _verb in _verbs:
         app.command(
-            _verb.__name__.rstrip("_"), cls=Verb, rich_help_panel=_panel, help=whole_lines(_verb)
+            _verb.__name__.rstrip("_").replace("_", "-"),
+            cls=Verb,
+            rich_help_panel=_panel,
+            help=whole_lines(_verb),
         )(_verb)
+
+app.add_typer(env, name="env", rich_help_panel="Projects")
 
 
 def _version(wanted: bool) -> None:

@@ -84,6 +84,19 @@ class Server:
             lambda: self._sent("POST", path, json=body or {}, headers=headers, timeout=timeout)
         )
 
+    def put(self, path: str, body: Mapping[str, Any]) -> Any:
+        """What the API answers to a PUT, which may be repeated. Raises as `get` does."""
+        return self._tried(lambda: self._sent("PUT", path, json=body))
+
+    def patch(self, path: str, body: Mapping[str, Any]) -> Any:
+        """What it answers to a PATCH that may be repeated. Raises as `get` does."""
+        return self._tried(lambda: self._sent("PATCH", path, json=body))
+
+    def delete(self, path: str, **parameters: str) -> Any:
+        """What it answers to a DELETE, sent once. Raises as `get` does."""
+        asked = {name: value for name, value in parameters.items() if value != ""}
+        return self._sent("DELETE", path, params=asked)
+
     def text(self, path: str) -> Iterator[str]:
         """The lines of a text, as they come."""
         with self._answering(), self._client.stream("GET", self._at(path)) as response:

@@ -44,13 +44,14 @@ def doubtful(
 ) -> list[str]:
     """The things which the ledger may have let go by its own rules, and which may then go.
 
-    `before` is when what is judged was written at the latest, in ms. A project is for a person to
-    remove; an `undecided` deployment has a release that the ledger does not know.
+    `before` is when what is judged was written at the latest, in ms. A project and its secrets
+    are for a person to remove; an `undecided` deployment has a release that the ledger does not
+    know.
     """
     found = []
     for what, version in newest.items():
         kind, _, name = what.partition(":")
         old = version.entry.modified_at < before - LONGEST_RECORD_MS
-        if old and kind != "project" and name not in undecided:
+        if old and kind not in ("project", "secrets") and name not in undecided:
             found.append(what)
     return found

@@ -126,6 +126,8 @@ class Push(msgspec.Struct, frozen=True, kw_only=True):
     pushed_at: int
     message: str = ""
     author: str = ""
+    forced: bool = False
+    """It put the branch where its head before is no part of."""
 
 
 class Removal(msgspec.Struct, frozen=True, kw_only=True):
@@ -171,6 +173,8 @@ class Deployment(msgspec.Struct, frozen=True, kw_only=True):
     commit: str = ""
     """40 hex digits; empty until intake has resolved a ref."""
     before: str = ""
+    forced: bool = False
+    """Pushed by force."""
     seq: int
     """Orders the deployments of a project."""
     trigger: Trigger = Trigger.PUSH

@@ -17,7 +17,8 @@ is shared.
 | `…:refused-counts:<day>` | HASH code -> refused that day | 30 days | refuse |
 | `…:body:<sha256>` | STRING id | 30 days | record |
 | `…:request:<sha256>` | STRING id | 1 day | request (Idempotency-Key) |
-| `…:project:<slug>` | HASH | permanent | record, request, point, merge |
+| `…:project:<slug>` | HASH | permanent | record, request, point, merge, set_project |
+| `…:secrets:<slug>` | HASH sealed secrets | permanent | set_secret, unset_secret, merge |
 | `…:projects` | ZSET slug -> created ms | permanent | record, request |
 | `…:repository:<id>`, `…:name:<owner/name>` | STRING slug | permanent | record, request |
 | `…:ref:<slug>:<ref>` | HASH commit, pushed_at, seq … | permanent | record, remove, advance |
@@ -63,6 +64,7 @@ PERMANENT: Final = (
     "high",
     "fetch",
     "project:",
+    "secrets:",
     "projects",
     "repository:",
     "name:",
@@ -128,6 +130,11 @@ def payload(prefix: str, guid: str) -> str:
 def project(prefix: str, slug: str) -> str:
     """One project's record."""
     return f"{base(prefix)}project:{slug}"
+
+
+def secrets(prefix: str, slug: str) -> str:
+    """One project's build secrets, sealed."""
+    return f"{base(prefix)}secrets:{slug}"
 
 
 def alias(prefix: str, label: str) -> str:

@@ -14,7 +14,12 @@ from bot.core.errors import Errored
 
 SCHEMA: Final = 1
 TYPE: Final = "application/json"
-FOLDERS: Final = {"project": "projects", "alias": "aliases", "deployment": "records"}
+FOLDERS: Final = {
+    "project": "projects",
+    "secrets": "secrets",
+    "alias": "aliases",
+    "deployment": "records",
+}
 """Kind of a thing -> where it lies. A project comes before what is of it."""
 
 _KINDS: Final = {folder: kind for kind, folder in FOLDERS.items()}
@@ -26,7 +31,7 @@ class Saved(msgspec.Struct, frozen=True, kw_only=True):
 
     schema: int = SCHEMA
     what: str
-    """`project:<slug>`, `alias:<label>` or `deployment:<id>`."""
+    """`project:<slug>`, `secrets:<slug>` (sealed), `alias:<label>` or `deployment:<id>`."""
     version: int
     """Rises with every change of it."""
     fields: dict[str, str]

@@ -81,6 +81,8 @@ class Settings:
     toolchains_mb: int
     build_log_mb: int
     build_concurrency: int
+    cache_mb: int
+    """What is kept of builds on the worker's disk; 0: nothing."""
     max_attempts: int
     lease_seconds: int
     catch_up_seconds: int
@@ -207,6 +209,7 @@ def secrets_of(settings: Settings, environ: Mapping[str, str]) -> tuple[str, ...
     found = (
         settings.api_token,
         settings.secret_key,
+        *(key.strip() for key in settings.secret_key.split(",")),
         settings.github_token,
         settings.github_app_private_key,
         settings.redis_url,
@@ -312,6 +315,7 @@ def load(environ: Mapping[str, str]) -> Settings:
         toolchains_mb=read.number("PUSHLANE_TOOLCHAINS_MB", 8192, high=10_000_000),
         build_log_mb=read.number("PUSHLANE_BUILD_LOG_MB", 16, high=1_000),
         build_concurrency=read.number("PUSHLANE_BUILD_CONCURRENCY", 1, high=64),
+        cache_mb=read.number("PUSHLANE_CACHE_MB", 10_240, low=0, high=10_000_000),
         max_attempts=read.number("PUSHLANE_MAX_ATTEMPTS", 5, high=100),
         stop_grace_seconds=read.number("PUSHLANE_STOP_GRACE_SECONDS", 25, low=0, high=3_600),
         catch_up_seconds=read.number("PUSHLANE_CATCH_UP_SECONDS", 600, low=0, high=86_400),

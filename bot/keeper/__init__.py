@@ -150,7 +150,7 @@ class Keeper:
             await restores.go_on(token, progress)
 
         found = await restore(restores, self._bucket, tell=tell)
-        merged = found.projects + found.aliases + found.deployments
+        merged = found.projects + found.secrets + found.aliases + found.deployments
         await restores.end(token, found, noted=asked or merged > 0)
         if merged:
             counts = {"projects": found.projects, "aliases": found.aliases}

@@ -108,7 +108,7 @@ async def _read(bucket: Bucket, things: Sequence[tuple[str, int]]) -> list[Saved
 
 
 def _further(progress: Progress, kind: str, merged: int) -> Progress:
-    field = f"{kind}es" if kind == "alias" else f"{kind}s"
+    field = {"alias": "aliases", "secrets": "secrets"}.get(kind, f"{kind}s")
     return msgspec.structs.replace(progress, **{field: getattr(progress, field) + merged})
 
 

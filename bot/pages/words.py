@@ -48,6 +48,11 @@ _MEND: Final = {
     "build_timeout": _LIMIT,
     "build_out_of_memory": _LIMIT,
     "build_log_too_large": _LIMIT,
+    "build_killed": _LIMIT,
+    "host_refused": "Mend the repository and push again, or let the host through and: {again}",
+    "git_missing": "This lies with the worker's machine. When git is there: {again}",
+    "variable_missing": "Say it in the repository and push again, or as a secret and: {again}",
+    "registry_denied": "Mend the repository and push again, or set the token and: {again}",
     "output_too_large": _LIMIT,
     "output_too_many_files": _LIMIT,
     # The message itself says what to push.

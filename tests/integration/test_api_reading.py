@@ -10,12 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import httpx2
+import msgspec
 import pytest
 
 from bot.core.deployment import Deployment, Stage, Status
 from bot.core.errors import Errored
 from bot.core.ledger import Ending
 from bot.core.ledger.view import QueueView
+from bot.core.project import ProjectSettings
 from tests.builders import claimed, finished, queued
 from tests.conftest import S3
 from tests.front import TOKEN, FrontDoor, a_front_door, served
@@ -130,6 +132,7 @@ async def test_projects_are_listed_oldest_first_with_what_is_live(door: FrontDoo
         "url": "http://site.localhost:8000",
         "live": live.id,
         "pinned": False,
+        "settings": msgspec.json.decode(msgspec.json.encode(ProjectSettings())),
     }
     assert (found[1]["live"], found[1]["private"]) == (None, False)
     assert await got(door, "/projects/blog") == found[1]

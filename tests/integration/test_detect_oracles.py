@@ -17,6 +17,7 @@ from bot.core.sitefile import Sitefile
 from tests.detecting import a_package
 from worker import toolchain
 from worker.detect import detect, look
+from worker.tool import Tool
 
 ORACLES = (
     "@netlify/build-info@11.3.0", "@vercel/frameworks@3.34.0", "@vercel/fs-detectors@7.7.3",
@@ -74,7 +75,9 @@ async def test_others_find_the_same_or_the_table_says_why(modules: Path, tmp_pat
     async def quiet(line: str) -> None:
         del line
 
-    tools = await toolchain.node(tmp_path / "tools", wanted=None, environment=os.environ, log=quiet)
+    wanted = [Tool(name="node")]
+    cache = modules.parent / "tools"
+    tools = await toolchain.provide(cache, wanted, environment=os.environ, log=quiet)
     path = os.pathsep.join([*map(str, tools.paths), os.environ["PATH"]])
     environment = {**os.environ, "PATH": path}
     if not (modules / "node_modules/@vercel/fs-detectors").is_dir():

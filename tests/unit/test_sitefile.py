@@ -118,7 +118,7 @@ def test_numbers_and_truths_stand_for_their_text_where_a_text_is_meant() -> None
         (b"[build.environment]\nA = [1]", "is wrong at `build.environment[...]`: expected `str`"),
         (b'build.environment."A-B" = "x"', "has 'A-B' in [build.environment], which is no"),
         (b'build.environment."" = "x"', "has '' in [build.environment], which is no"),
-        (b'build.environment.A = "a\\u0000"', "has a NUL character in [build], which no command"),
+        (b'build.environment.A = "a\\u0000"', "has a NUL character in [build.environment], which"),
         (b'build.command = "a\\u0000"', "has a NUL character in [build], which no command"),
     ],
 )

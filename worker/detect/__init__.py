@@ -27,6 +27,9 @@ __all__ = ["Place", "Plan", "Source", "detect", "look"]
 
 _NODE: Final = re.compile(r"\b(node|npm|npx|pnpm|yarn|bun|bunx|corepack)\b")
 
+_CACHE: Final = "node_modules/.cache"
+"""Where a tool of Node's keeps what it may need again, whatever framework it serves."""
+
 
 def detect(source: Source, sitefile: Sitefile) -> Plan:
     """The plan for a source.
@@ -39,7 +42,7 @@ def detect(source: Source, sitefile: Sitefile) -> Plan:
     choice = choose(source, asked.root if said else None)
     found = choice.mark
     if asked.command is not None:
-        found = _by_command(found, asked.command)
+        found = _by_command(found, sitefile)
         if not asked.command:
             return _plain(source, found, sitefile, choice)
     if found.fact is PLAIN or found.sure == Sure.NOTHING:
@@ -47,7 +50,7 @@ def detect(source: Source, sitefile: Sitefile) -> Plan:
     if asked.command is None and (cure := serves(found)):
         raise BuildFailed(cure, code="server_framework")
     plan = _plan(source, found, sitefile)
-    by = "pushlane.toml" if asked.command is not None else found.why
+    by = sitefile.file_of("command") if asked.command is not None else found.why
     steps = ", then ".join(filter(None, (plan.install, plan.command)))
     where = f" in {plan.root}, since the top has no site" if choice.found_below else ""
     return replace(
@@ -56,13 +59,13 @@ def detect(source: Source, sitefile: Sitefile) -> Plan:
     )
 
 
-def _by_command(found: Mark, command: str) -> Mark:
+def _by_command(found: Mark, sitefile: Sitefile) -> Mark:
     """The mark where the repository's file says the command: its outputs are likely still."""
     if found.fact is not PLAIN and found.sure > Sure.PERHAPS:
         return replace(found, script="")
     place = found.place
     return Mark(fact=SCRIPT if place.package else COMMAND, place=place, sure=Sure.SITE,
-                why="pushlane.toml" if command else "")  # fmt: skip
+                why=sitefile.file_of("command") if sitefile.build.command else "")  # fmt: skip
 
 
 def _plain(source: Source, found: Mark, sitefile: Sitefile, choice: Choice) -> Plan:
@@ -70,12 +73,13 @@ def _plain(source: Source, found: Mark, sitefile: Sitefile, choice: Choice) -> P
     if asked.output:
         return Plan(
             framework=PLAIN.name,
-            reason=f"{PLAIN.name}, no build: publishes {asked.output}, by pushlane.toml",
+            reason=f"{PLAIN.name}, no build: publishes {asked.output}, "
+            f"by {sitefile.file_of('output')}",
             root=found.place.path,
             outputs=(asked.output,),
             declared=True,
         )
-    why = found.why if found.fact is PLAIN else "pushlane.toml has no command"
+    why = found.why if found.fact is PLAIN else f"{sitefile.file_of('command')} has no command"
     pages = pages_of(source, found.place)
     at = found.at if found.fact is PLAIN else pages or ""
     where = f"{at or found.place.path or 'the repository'}, which has index.html"
@@ -157,6 +161,7 @@ def _with_node(source: Source, found: Mark, sitefile: Sitefile, plan: Plan) -> P
         command=command,
         tools=(tool, *packages.tools, *extra),
         notes=(*plan.notes, *packages.notes, *notes, *_told(tool)),
+        caches=tuple(dict.fromkeys((*plan.caches, _CACHE))),
         environment={**dict(packages.environment), **variables},
         locks=packages.locks,
     )

@@ -21,8 +21,12 @@ EXECUTE: Final[Mapping[str, str]] = {
     "yarn": "yarn run",
     "bun": "bun x --no-install",
 }
-_NEAREST: Final = (18, 26)
-"""The releases of Node.js that the registries offer."""
+_NEAREST: Final = (12, 26)
+"""The releases of Node.js that the registries offer, and that still build something."""
+_OF_THE_TIME: Final = 18
+"""The oldest that takes --openssl-legacy-provider and is still looked after by many."""
+_WITH_OPENSSL_3: Final = 17
+_ASKED: Final = "the repository's settings"
 _PNPM: Final = {b"5.3": "6", b"5.4": "7", b"6.0": "8", b"6.1": "8", b"9.0": "10"}
 """Of a format that several write, the newest which takes a dependency's build script that nobody
 has allowed as a warning: from 11 on that fails the installation."""
@@ -224,7 +228,7 @@ def version(
     source: Source, place: Place, *, asked: str, environment: Mapping[str, str], old: Old | None
 ) -> tuple[Tool, tuple[str, ...], dict[str, str]]:
     """Node.js, notes about it, and what an older framework needs in the environment."""
-    wanted, why = asked, "pushlane.toml" if asked else ""
+    wanted, why = asked, _ASKED if asked else ""
     if not wanted:
         wanted, why = _wanted(source, place, environment)
     outdated = old is not None and _below(place, old)
@@ -246,12 +250,15 @@ def version(
                     f"Node.js {wanted}, by {why}, is not to be had: {nearest} is the nearest",
                 )
                 wanted = str(nearest)
-            elif outdated and least in fits and not re.fullmatch(r"v?\d[\d.x]*", wanted):
-                wanted = str(least)
+            elif outdated and _OF_THE_TIME in fits and not re.fullmatch(r"v?\d[\d.x]*", wanted):
+                wanted = str(_OF_THE_TIME)
+            if outdated and fits and max(fits) < _WITH_OPENSSL_3:
+                del variables["NODE_OPTIONS"]
+                notes = ()
         elif outdated and not wanted:
-            wanted, why = str(least), f"{old.package if old else ''} is of that time"
+            wanted, why = str(_OF_THE_TIME), f"{old.package if old else ''} is of that time"
     except ValueError:
-        if why not in ("pushlane.toml", "NODE_VERSION"):
+        if why not in (_ASKED, "NODE_VERSION"):
             notes += (f"{why} says Node.js {wanted!r}, which is no version: it is passed over",)
             wanted, why = "", ""
     return Tool(name="node", version=wanted, why=why), notes, variables

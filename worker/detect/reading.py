@@ -43,7 +43,8 @@ def look(source: Path, root: str = "") -> Source:
     parts = tree.parts_of(root)
     if parts and not tree.is_directory(source, parts):
         raise BuildFailed(
-            f"pushlane.toml has `root = {root!r}`, which is no directory of the repository",
+            f"the build is to work in {root!r}, which is no directory of the repository: mend "
+            "`root` in pushlane.toml, `base` in netlify.toml or the project's settings",
             code="root_missing",
         )
     places: dict[str, Place] = {}

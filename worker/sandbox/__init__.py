@@ -16,6 +16,7 @@ from bot.core.errors import Errored, SettingInvalid
 from worker.sandbox import bubblewrap, kernel, orders, selftest
 from worker.sandbox.egress import Egress
 from worker.sandbox.execution import Execution, reap_orphans
+from worker.sandbox.layers import Layers
 from worker.sandbox.limits import Cage, Cgroups, find_cgroups
 from worker.sandbox.passing import Passing, survey
 from worker.sandbox.reach import Reach, check_hosts, named_hosts
@@ -24,7 +25,7 @@ from worker.sandbox.users import BuildUsers
 from worker.sandbox.watchdog import watchdog_cage
 from worker.sandbox.workspaces import Scratch, fit, size
 
-__all__ = ["Finding", "Limits", "Mount", "Outcome", "Sandbox", "Workspace"]
+__all__ = ["Finding", "Layers", "Limits", "Mount", "Outcome", "Sandbox", "Workspace"]
 
 
 class Sandbox:

@@ -7,10 +7,10 @@ import ctypes
 import errno
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-MS_NOSUID, MS_NODEV, MS_REMOUNT = 2, 4, 32
+MS_NOSUID, MS_NODEV, MS_REMOUNT, MS_BIND = 2, 4, 32, 4096
 MNT_DETACH = 2
 PR_SET_CHILD_SUBREAPER = 36
 
@@ -36,6 +36,57 @@ def mount_tmpfs(target: Path, *, size_mb: int, files: int, remount: bool = False
         _libc.mount(b"pushlane", os.fsencode(target), b"tmpfs", ctypes.c_ulong(flags), options),
         f"mount {target}",
     )
+
+
+def mount_bind(source: Path, target: Path) -> None:
+    """Shows the directory `source` at `target` too. Raises OSError."""
+    _checked(
+        _libc.mount(os.fsencode(source), os.fsencode(target), None, ctypes.c_ulong(MS_BIND), None),
+        f"mount {target}",
+    )
+
+
+def mount_overlay(target: Path, *, upper: Path, work: Path, lowers: Sequence[Path]) -> None:
+    """Shows `lowers`, the first one on top, with `upper` over them, which takes what is written.
+
+    Raises OSError where the kernel or one of the file systems cannot.
+    """
+    handles: list[int] = []
+
+    def named(directory: Path) -> str:
+        # By descriptor: no character of a path means anything, and no option grows too long.
+        flags = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+        handles.append(os.open(directory, flags))
+        return f"/proc/self/fd/{handles[-1]}"
+
+    try:
+        options = ",".join(
+            (
+                "lowerdir=" + ":".join(map(named, lowers)),
+                f"upperdir={named(upper)}",
+                f"workdir={named(work)}",
+                # A build may rename the directories of its source, as it may without layers.
+                "redirect_dir=on,index=off,metacopy=off,xino=auto",
+            )
+        )
+        _checked(
+            _libc.mount(
+                b"pushlane",
+                os.fsencode(target),
+                b"overlay",
+                ctypes.c_ulong(MS_NOSUID | MS_NODEV),
+                options.encode(),
+            ),
+            f"mount {target}",
+        )
+    finally:
+        for handle in handles:
+            os.close(handle)
+
+
+def sync(directory: int) -> None:
+    """Returns when all that was written to its file system is on the disk. Raises OSError."""
+    _checked(_libc.syncfs(directory), "syncfs")
 
 
 def unmount(target: Path) -> None:

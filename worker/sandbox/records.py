@@ -79,6 +79,8 @@ class Workspace:
     owner: Owner | None
     sized: bool
     """True where it is a tmpfs with a size, False where it lies on disk and is watched."""
+    room: Path
+    """Where its files lie: beside `path` where that is a mount of its own, else `path` itself."""
 
     @property
     def home(self) -> Path:

@@ -14,7 +14,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from bot.core.errors import Errored
-from worker.sandbox import kernel
+from worker.sandbox import kernel, layers
 from worker.sandbox.records import Limits, Workspace
 from worker.sandbox.users import BuildUsers
 
@@ -70,8 +70,8 @@ class Scratch:
         owner = users.take()
         path = self.path / secrets.token_hex(8)
         try:
-            made = await asyncio.to_thread(_make, path)
-            workspace = Workspace(path=path, owner=owner, sized=made)
+            room, sized = await asyncio.to_thread(_make, path)
+            workspace = Workspace(path=path, owner=owner, sized=sized, room=room)
             for directory in (workspace.home, workspace.temporary, path):
                 if directory != path:
                     directory.mkdir(mode=0o700)
@@ -90,12 +90,12 @@ def fit(workspace: Workspace, limits: Limits) -> None:
     if workspace.sized:
         # Refused where it holds more than that already: then it is full, as it should be.
         with contextlib.suppress(OSError):
-            _mount(workspace.path, limits, remount=True)
+            _mount(workspace.room, limits, remount=True)
 
 
 def size(workspace: Workspace) -> int:
     """Bytes of memory that a sized workspace takes, with what the kernel keeps of each file."""
-    status = os.statvfs(workspace.path)
+    status = os.statvfs(workspace.room)
     files = (status.f_files - status.f_ffree) * _FILE_BYTES
     return (status.f_blocks - status.f_bfree) * status.f_frsize + files
 
@@ -103,7 +103,7 @@ def size(workspace: Workspace) -> int:
 def full(workspace: Workspace, limits: Limits) -> bool:
     """Whether the workspace holds as much as it may. On disk this reads the whole tree."""
     if workspace.sized:
-        status = os.statvfs(workspace.path)
+        status = os.statvfs(workspace.room)
         free_mb = status.f_bavail * status.f_frsize / (1024 * 1024)
         return free_mb < min(1.0, limits.work_mb / 100) or (
             status.f_files > 0 and status.f_ffree == 0
@@ -115,7 +115,7 @@ class Watch:
     """Looks at one workspace on disk again and again, for as long as something executes in it."""
 
     def __init__(self, workspace: Workspace, limits: Limits) -> None:
-        self._path = workspace.path
+        self._path = workspace.room
         self._most = (limits.work_mb * 1024 * 1024, limits.work_files)
         self._soonest = self._due = 0.0
         self._alarm = (0.0, 0.0)
@@ -147,18 +147,38 @@ def _mount(path: Path, limits: Limits, *, remount: bool = False) -> None:
     kernel.mount_tmpfs(path, size_mb=limits.work_mb, files=limits.work_files, remount=remount)
 
 
-def _make(path: Path) -> bool:
+def _make(path: Path) -> tuple[Path, bool]:
+    """Where the files of the workspace at `path` lie, and whether that has a size."""
     path.mkdir(mode=0o700)
-    if os.geteuid() != 0 or _available_mb() < _DEFAULT.work_mb + _SPARE_MB:
-        return False
+    if os.geteuid() != 0:
+        return path, False
+    room = _room(path)
+    room.mkdir(mode=0o700)
+    sized = False
+    if _available_mb() >= _DEFAULT.work_mb + _SPARE_MB:
+        with contextlib.suppress(OSError):
+            _mount(room, _DEFAULT)
+            sized = True
     try:
-        _mount(path, _DEFAULT)
+        bottom = room / layers.BOTTOM
+        bottom.mkdir(mode=0o700)
+        kernel.mount_bind(bottom, path)
     except OSError:
-        return False
-    return True
+        _remove(room)
+        return path, False
+    return room, sized
+
+
+def _room(path: Path) -> Path:
+    return path.with_name(f"{path.name}.room")
 
 
 def _unmake(path: Path) -> None:
+    for each in (path, _room(path)):
+        _remove(each)
+
+
+def _remove(path: Path) -> None:
     # The last of a killed tree may write for a moment yet.
     deadline = time.monotonic() + _REMOVE_SECONDS
     while path.exists():

@@ -21,6 +21,7 @@ from bot.core.ledger.connection import (
     Durability,
 )
 from bot.core.ledger.logs import BuildLogs, LogLine
+from bot.core.ledger.projects import Projects
 from bot.core.ledger.records import Answer, Compared, Payload, Records, Request
 from bot.core.ledger.refusals import Refusal, Refusals
 from bot.core.ledger.reports import Report, Reports
@@ -56,6 +57,7 @@ __all__ = [
     "Move",
     "Payload",
     "Project",
+    "Projects",
     "QueueView",
     "Records",
     "Refusal",
@@ -89,6 +91,7 @@ class Ledger:
     refusals: Refusals
     view: View
     changes: Changes
+    projects: Projects
     collection: Collection
 
     async def aclose(self) -> None:
@@ -125,5 +128,6 @@ def open_ledger(
         refusals=Refusals(connection),
         view=View(connection),
         changes=Changes(connection),
+        projects=Projects(connection),
         collection=Collection(connection),
     )

@@ -37,6 +37,8 @@ class Progress(msgspec.Struct, frozen=True, kw_only=True):
     """Of what the bucket holds and the ledger lacked."""
     of: int = 0
     projects: int = 0
+    secrets: int = 0
+    """Projects whose secrets came back."""
     aliases: int = 0
     deployments: int = 0
     epoch: int = 0

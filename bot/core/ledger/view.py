@@ -35,6 +35,8 @@ class Project(msgspec.Struct, frozen=True, kw_only=True):
     """The latest push that is known of, in seconds of GitHub's clock."""
     delivered_at: int = 0
     """When a push was last delivered to us, in milliseconds; 0: never."""
+    settings: str = ""
+    """What a person has set of it, as JSON: `Projects.settings` reads it."""
     looked_at: int = 0
     """When its branches were last looked at, in milliseconds; 0: never."""
 

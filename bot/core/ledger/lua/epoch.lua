@@ -30,9 +30,9 @@ local function settle(words)
   return words
 end
 
--- How new a thing is that the bucket holds too: `project:<slug>`, `alias:<label>`,
--- `deployment:<id>`, which is the name of its key as well.
-local VERSIONS = {project = 'version', alias = 'seq', deployment = 'version'}
+-- How new a thing is that the bucket holds too: `project:<slug>`, `secrets:<slug>`,
+-- `alias:<label>`, `deployment:<id>`, which is the name of its key as well.
+local VERSIONS = {project = 'version', secrets = 'version', alias = 'seq', deployment = 'version'}
 local function version_of(what)
   return redis.call('HGET', key(what), VERSIONS[string.match(what, '^%a+')]) or '0'
 end

@@ -72,6 +72,17 @@ local function merge_project(slug, version, fields)
   return 'merged'
 end
 
+-- They are sealed to one project, whoever bears its name now: all of them, or none.
+local function merge_secrets(slug, version, fields)
+  if redis.call('HGET', key('project:' .. slug), 'created_at') ~= fields.created_at then
+    return 'taken'
+  end
+  if tonumber(version_of('secrets:' .. slug)) >= tonumber(version) then return 'known' end
+  redis.call('DEL', key('secrets:' .. slug))
+  write(key('secrets:' .. slug), fields)
+  return 'merged'
+end
+
 -- A tombstone says what became of its branch, too.
 local function merge_removal(alias)
   local ref = ref_key(alias.project, alias.ref)
@@ -215,7 +226,8 @@ local function merge_deployment(id, version, record)
   return 'merged'
 end
 
-local MERGES = {project = merge_project, alias = merge_alias, deployment = merge_deployment}
+local MERGES = {project = merge_project, secrets = merge_secrets, alias = merge_alias,
+  deployment = merge_deployment}
 local found = {}
 for _, thing in ipairs(args.things) do
   local kind, name = string.match(thing.what, '^(%a+):(.*)$')

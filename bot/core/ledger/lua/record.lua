@@ -1,7 +1,7 @@
 -- Records a push before its delivery is answered (docs/protocol.md, rule 1).
 --
 -- args: id slugs guid body_sha256 repository repository_id private default_branch ref before after
---   pushed_at message author size form
+--   pushed_at message author forced size form
 --   The catch-up (rule 15) has neither guid nor body, but the project's slug, and `known`: what the
 --   ledger knew of the ref's head before GitHub was asked.
 -- Answers {recorded | repeated | superseded | overtaken, deployment id}.
@@ -98,7 +98,7 @@ local production = args.ref == production_ref(slug)
 create(args.id, slug, {
   ref = args.ref, commit = args.after, before = args.before, seq = seq, trigger = 'push',
   production = production and '1' or '0', pushed_at = args.pushed_at, message = args.message,
-  author = args.author, delivery = args.guid,
+  author = args.author, delivery = args.guid, forced = args.forced,
 }, production)
 
 if late then

@@ -31,6 +31,14 @@ local function change_project(slug)
   save('project:' .. slug)
 end
 
+-- One of a project's secrets is new, or gone.
+local function change_secrets(slug)
+  local secrets = key('secrets:' .. slug)
+  local version = tonumber(redis.call('HGET', secrets, 'version') or '0')
+  redis.call('HSET', secrets, 'version', text(math.max(version + 1, now)))
+  save('secrets:' .. slug)
+end
+
 local function make_project(repository, repository_id, slugs)
   for _, slug in ipairs(slugs) do
     if redis.call('EXISTS', key('project:' .. slug)) == 0 then
