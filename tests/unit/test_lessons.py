@@ -290,6 +290,22 @@ def test_a_host_that_was_refused_is_named_where_it_may_be_the_reason() -> None:
     assert other.code == "command_missing"
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        "Error: getaddrinfo ENOTFOUND fonts.example",
+        "fatal: cannot access it: Could not resolve host: fonts.example",
+        'FetchError: [GET] "https://fonts.example/css2?family=DM+Sans": <no response> fetch failed',
+        "FetchError: request to https://fonts.example/css2 failed, reason: connect ECONNRESET",
+    ],
+)
+def test_a_host_that_is_away_is_named(line: str) -> None:
+    found = learnt(f"some\n{line}\nELIFECYCLE Command failed")
+    assert found
+    assert found.code == "host_unreachable"
+    assert found.message.startswith("fonts.example cannot be reached")
+
+
 def test_what_is_not_known_and_what_succeeded_teach_nothing() -> None:
     assert learnt("oh no") is None
     assert learnt("") is None

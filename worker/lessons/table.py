@@ -291,5 +291,14 @@ SIGNS: Final = (
         r"error: Failed to spawn: `([\w./-]{1,100})`",
         r"Command \"([\w./-]{1,100})\" not found",
     ),
+    _sign(
+        "host_unreachable",
+        "{0} cannot be reached from here: try again later, or build without it",
+        r"getaddrinfo (?:ENOTFOUND|EAI_AGAIN) ([\w.-]{1,200})",
+        r"Could not resolve host: ([\w.-]{1,200})",
+        r"\[GET\] \"https?://([\w.-]{1,200})[^\"\n]{0,300}\": <no response>",
+        r"(?:request to|fetch|GET|open) [\"']?https?://([\w.-]{1,200})[^\n]{0,300} failed",
+        r"(?:TypeError|FetchError|Error): (fetch failed)$",
+    ),
 )  # fmt: skip
 """What is more particular goes first."""
