@@ -1,7 +1,8 @@
 """Copies what an installation wrote, or a framework cached, out of a workspace that strangers fill.
 
 Only regular files, directories, links and the marks of an overlay are copied, nothing that a link
-leads to; set-id bits are dropped. A tree that holds a secret, in any form that masking knows, is not copied.
+leads to; set-id bits are dropped. A tree that holds a secret, in any form that `masking` knows, is
+not copied at all.
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ class Found:
 def survey(layer: Path, bottom: Path, *, check: Callable[[], None]) -> Found:
     """Looks through a covered layer; `bottom` is what lay under it. `check` may raise, to end."""
     found = Found()
-    for path, status in _walk(layer, check):
+    for path, status in walk(layer, check):
         parts = path.split("/")
         if parts[0] == "home":
             if not any(_under(path, f"home/{each}") for each in FACTS["downloads"]):
@@ -97,7 +98,8 @@ def _same(one: Path, other: Path) -> bool:
                 return True
 
 
-def _walk(top: Path, check: Callable[[], None]) -> Iterable[tuple[str, os.stat_result]]:
+def walk(top: Path, check: Callable[[], None]) -> Iterable[tuple[str, os.stat_result]]:
+    """All below `top`, each directory before what is in it. Follows no link below it."""
     pending = [""]
     while pending:
         at = pending.pop()
@@ -124,7 +126,7 @@ def within(top: Path, folder: str, *, check: Callable[[], None]) -> list[str]:
                 return []
         except OSError:
             return []
-    return [*way, *(f"{folder}/{path}" for path, _ in _walk(top / folder, check))]
+    return [*way, *(f"{folder}/{path}" for path, _ in walk(top / folder, check))]
 
 
 class Copy:
