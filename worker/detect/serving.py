@@ -12,7 +12,8 @@ def serves(found: Mark) -> str:
     package = found.place.package
     scripts = " ".join(map(str, package.table("scripts").values())) if package else ""
     for rule in found.fact.server:
-        text = "\n".join(body for _, body in found.place.texts(rule.file))
+        files = rule.file.split("|")
+        text = "\n".join(body for file in files for _, body in found.place.texts(file))
         if rule.script and re.search(rule.script, scripts):
             continue
         if rule.unless:

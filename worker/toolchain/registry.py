@@ -26,17 +26,18 @@ async def npm_view(
 
     None where there is no such package. `paths` hold npm. Raises Errored where npm could not ask.
     """
-    argv = ["npm", "view", spec, field, "--json"]
+    argv = ["npm", "view", spec, field, "--json", "--loglevel=error"]
     code, said = await call(argv, _environment(cache, paths, environment), seconds=120)
     if code != 0:
         if "E404" in said or "ETARGET" in said or "No match" in said:
             return []
         raise Errored(f"npm could not tell about {spec}: {_tail(said)}", code="registry_failed")
-    begin = min((at for at in (said.find('"'), said.find("[")) if at >= 0), default=-1)
-    if begin < 0:
+    # Behind whatever npm has to say besides.
+    begin = re.search(r'(?m)^["\[]', said)
+    if begin is None:
         return []
     with contextlib.suppress(msgspec.DecodeError):
-        found = msgspec.json.decode(said[begin:], type=str | list[str])
+        found = msgspec.json.decode(said[begin.start() :], type=str | list[str])
         return [found] if isinstance(found, str) else found
     return []
 
