@@ -32,11 +32,10 @@ async def npm_view(
         if "E404" in said or "ETARGET" in said or "No match" in said:
             return []
         raise Errored(f"npm could not tell about {spec}: {_tail(said)}", code="registry_failed")
-    begin = min((at for at in (said.find('"'), said.find("[")) if at >= 0), default=-1)
-    if begin < 0:
-        return []
+    # npm's warnings, which may hold quotes, come first on lines of their own.
+    begin = re.search(r"(?m)^[\"\[]", said)
     with contextlib.suppress(msgspec.DecodeError):
-        found = msgspec.json.decode(said[begin:], type=str | list[str])
+        found = msgspec.json.decode(said[begin.start() :] if begin else "[]", type=str | list[str])
         return [found] if isinstance(found, str) else found
     return []
 
@@ -137,15 +136,15 @@ async def download_wheel(
     return code == 0
 
 
-async def pip_install(python: Path, spec: str, environment: Mapping[str, str]) -> None:
-    """Installs a package and what it needs beside `python`: wheels only, so nothing is executed.
+async def pip_install(python: Path, *specs: str, environment: Mapping[str, str]) -> None:
+    """Installs packages and what they need beside `python`: wheels only, so nothing is executed.
 
     Raises Errored where pip failed.
     """
-    argv = [*_pip(python), "install", "--quiet", "--only-binary=:all:", spec]
+    argv = [*_pip(python), "install", "--quiet", "--only-binary=:all:", *specs]
     code, said = await call(argv, environment, seconds=_INSTALL_SECONDS)
     if code != 0:
-        raise Errored(f"pip could not install {spec}: {_tail(said)}", code="registry_failed")
+        raise Errored(f"pip could not install {specs[0]}: {_tail(said)}", code="registry_failed")
 
 
 def _pip(python: Path | None = None) -> list[str]:
