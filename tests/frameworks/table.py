@@ -41,11 +41,11 @@ def show(console: Console, rows: Sequence[Row], catalogue: Catalogue) -> None:
     for folder, site in catalogue.detected_only.items():
         console.print(f"  {site.framework} ({folder}): {site.without}")
     good = [row for row in rows if row["ok"]]
-    names = {row["framework"] for row in good}
+    frameworks = {row["framework"] for row in good}
     ways = {str(row["by"]).partition("@")[0] for row in good} - {"–"}
     console.print(
-        f"\n{len(good)} of {len(rows)} pairs are ok: {len(names)} frameworks, {len(ways)} package "
-        "managers. Seconds; cold and warm are from the push to the live site."
+        f"\n{len(good)} of {len(rows)} pairs are ok: {len(frameworks)} frameworks, {len(ways)} "
+        "package managers. Seconds; cold and warm are from the push to the live site."
     )
 
 
