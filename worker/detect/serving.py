@@ -12,8 +12,8 @@ def serves(found: Mark) -> str:
     package = found.place.package
     scripts = " ".join(map(str, package.table("scripts").values())) if package else ""
     for rule in found.fact.server:
-        files = rule.file.split("|")
-        text = "\n".join(body for file in files for _, body in found.place.texts(file))
+        files = filter(None, (rule.file, rule.beside))
+        text = "\n".join(body for each in files for _, body in found.place.texts(each))
         if rule.script and re.search(rule.script, scripts):
             continue
         if rule.unless:

@@ -138,15 +138,15 @@ async def download_wheel(
     return code == 0
 
 
-async def pip_install(python: Path, spec: str, environment: Mapping[str, str]) -> None:
-    """Installs a package and what it needs beside `python`: wheels only, so nothing is executed.
+async def pip_install(python: Path, *specs: str, environment: Mapping[str, str]) -> None:
+    """Installs packages and what they need beside `python`: wheels only, so nothing is executed.
 
     Raises Errored where pip failed.
     """
-    argv = [*_pip(python), "install", "--quiet", "--only-binary=:all:", spec]
+    argv = [*_pip(python), "install", "--quiet", "--only-binary=:all:", *specs]
     code, said = await call(argv, environment, seconds=_INSTALL_SECONDS)
     if code != 0:
-        raise Errored(f"pip could not install {spec}: {_tail(said)}", code="registry_failed")
+        raise Errored(f"pip could not install {specs[0]}: {_tail(said)}", code="registry_failed")
 
 
 def _pip(python: Path | None = None) -> list[str]:
