@@ -27,7 +27,7 @@ _LOCKS: Final = frozenset(
 _READ: Final = re.compile(
     r"package\.json|angular\.json|\.nvmrc|\.node-version|\.tool-versions|\.npmrc|\.yarnrc(\.yml)?"
     r"|pnpm-workspace\.yaml|lerna\.json|\.python-version|runtime\.txt|\.readthedocs\.ya?ml"
-    r"|pyproject\.toml|Pipfile|[\w.-]*requirements[\w.-]*\.(txt|in)|conf\.py|mkdocs\.ya?ml"
+    r"|pyproject\.toml|Pipfile|[\w.-]*requirements[\w.-]*\.(txt|in)|conf\.py|mkdocs[\w.-]*\.ya?ml"
     r"|zensical\.toml|pelicanconf\.py|\.hugo-version|(hugo|config|module|module\w*)\.(toml|ya?ml|json)"
     r"|_config\.ya?ml|Gemfile(\.lock)?|\.ruby-version|book\.toml|elm\.json|go\.mod|\.gitmodules"
     r"|(next|nuxt|svelte|astro|vite|app|react-router|remix|webpack|rsbuild)\.config\.[\w.]+"
