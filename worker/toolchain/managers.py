@@ -155,5 +155,5 @@ def _link(name: str, directory: Path, package: str) -> None:
 def _no_such(name: str, reason: str) -> BuildFailed:
     where = "engines or elm.json" if name == "elm" else "packageManager in package.json"
     return BuildFailed(
-        f"that {name} cannot be had ({reason}); correct {where}", code="package_manager_unknown"
+        f"that {name} cannot be had; correct {where}: {reason}", code="package_manager_unknown"
     )

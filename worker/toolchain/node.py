@@ -13,7 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
-from bot.core.errors import BuildFailed, Errored
+from bot.core.errors import BuildFailed, Errored, short
 from worker.sandbox import Mount
 from worker.toolchain import versions
 from worker.toolchain.kept import identified, once, remembered, used
@@ -269,7 +269,7 @@ def _order(text: str) -> versions.Version:
 
 def _no_such_node(wanted: str, reason: str) -> BuildFailed:
     return BuildFailed(
-        f"Node.js {(wanted or 'lts')[:100]!r} cannot be had ({reason}); name one like 22 in "
-        ".nvmrc, engines or `node` of pushlane.toml",
+        f"Node.js {short(wanted or 'lts', 30)!r} cannot be had; name one like 22 in .nvmrc, "
+        f"engines or `node` of pushlane.toml: {reason}",
         code="node_version_unknown",
     )

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import msgspec
 
-from bot.core.errors import BuildFailed, Errored
+from bot.core.errors import BuildFailed, Errored, short
 from worker.sandbox.passing import told
 
 _INSTALL_SECONDS = 600.0
@@ -65,7 +65,8 @@ async def npm_install(
         return
     if "ETARGET" in said or "E404" in said:
         raise BuildFailed(
-            f"the registry has no {' '.join(specs)}; correct the version in the repository",
+            f"the registry has no {short(' '.join(specs), 60)}; correct the version in the "
+            "repository",
             code="version_unknown",
         )
     raise Errored(f"npm could not install {' '.join(specs)}: {_tail(said)}", code="registry_failed")
