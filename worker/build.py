@@ -13,7 +13,7 @@ from typing import Final
 from bot.core import monorepo, sitefile
 from bot.core.bucket import Bucket
 from bot.core.deployment import Deployment, branch_label, deployment_label
-from bot.core.errors import BuildFailed, Errored
+from bot.core.errors import BuildFailed, Errored, short
 from bot.core.lease import Lease
 from bot.core.monorepo import Part
 from bot.core.project import ProjectSettings
@@ -255,13 +255,13 @@ def _judge(build: _Build, command: str, code: str, outcome: Outcome) -> None:
             )
         case "memory":
             raise BuildFailed(
-                f"`{command}` needed more than {settings.build_memory_mb} MB of memory: make it "
-                "need less, or raise PUSHLANE_BUILD_MEMORY_MB",
+                f"`{short(command, 40)}` needed more than {settings.build_memory_mb} MB of memory: "
+                "make it need less, or raise PUSHLANE_BUILD_MEMORY_MB",
                 code="build_out_of_memory",
             )
         case "processes":
             raise BuildFailed(
-                f"`{command}` started too many processes: make it start fewer at a time",
+                f"`{short(command, 40)}` started too many processes: make it start fewer at a time",
                 code="build_too_many_processes",
             )
         case "disk":
@@ -290,7 +290,9 @@ def _judge(build: _Build, command: str, code: str, outcome: Outcome) -> None:
         raise BuildFailed(known.message, code=known.code)
     words = build.log.last_words
     hint = f": {words[:200]}" if words else ""
-    raise BuildFailed(f"`{command}` ended with exit code {outcome.exit_code}{hint}", code=code)
+    raise BuildFailed(
+        f"`{short(command, 40)}` ended with exit code {outcome.exit_code}{hint}", code=code
+    )
 
 
 async def _tools(build: _Build, plan: Plan) -> toolchain.Toolchain | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import importlib
 import os
 import shutil
 import tempfile
@@ -30,6 +31,8 @@ class _Maker:
     command: str
     lock: str
     tools: tuple[Tool, ...]
+    sourced: str = ""
+    """The file that is to name the registry; `_SOURCE` says how."""
 
 
 class LockFailed(Exception):
@@ -49,11 +52,8 @@ def _maker(by: str) -> _Maker:
             command = "yarn install --ignore-scripts --ignore-engines --non-interactive"
             if version != "1":
                 command = "touch yarn.lock && yarn install --mode=update-lockfile --no-immutable"
-            return _Maker(
-                command,
-                "yarn.lock",
-                (_NODE, Tool(name="yarn", version="" if version == "1" else version)),
-            )
+            asked = "" if version == "1" else version  # a repository that says none gets yarn 1
+            return _Maker(command, "yarn.lock", (_NODE, Tool(name="yarn", version=asked)))
         case "bun":
             old = version == "1.1"
             return _Maker("bun install --ignore-scripts", "bun.lockb" if old else "bun.lock",
@@ -66,9 +66,11 @@ def _maker(by: str) -> _Maker:
         case "uv":
             return _Maker("uv lock", "uv.lock", (_PYTHON, _UV))
         case "poetry":
-            return _Maker("poetry lock", "poetry.lock", (_PYTHON, Tool(name="poetry")))
+            return _Maker("poetry lock", "poetry.lock", (_PYTHON, Tool(name="poetry")),
+                          sourced="pyproject.toml")  # fmt: skip
         case "pipenv":
-            return _Maker("pipenv lock", "Pipfile.lock", (_PYTHON, Tool(name="pipenv")))
+            return _Maker("pipenv lock", "Pipfile.lock", (_PYTHON, Tool(name="pipenv")),
+                          sourced="Pipfile")  # fmt: skip
         case "pdm":
             return _Maker("pdm lock", "pdm.lock", (_PYTHON, Tool(name="pdm")))
         case _:
@@ -83,7 +85,7 @@ async def with_lock(pair: Pair, files: Files, *, kept: Path, toolchains: Path) -
     if not pair.lock:
         return files
     maker = _maker(pair.by)
-    digest = hashlib.sha256(f"{pair.by}\n{maker.command}\n{pair.checked_in}\n".encode())
+    digest = hashlib.sha256(f"{pair.by}{maker}{pair.checked_in}{_SOURCE}".encode())
     for name in sorted(files):
         if Path(name).name in _DECIDING:
             digest.update(f"{name}\0".encode() + files[name])
@@ -103,11 +105,26 @@ _DECIDING: Final = frozenset({
 })  # fmt: skip
 
 
+_SOURCE: Final = {
+    # Poetry asks PyPI's own API where no simple index is named, and a mirror need not have it.
+    "pyproject.toml": '\n[[tool.poetry.source]]\nname = "registry"\nurl = "{0}"\n',
+    "Pipfile": '\n[[source]]\nname = "registry"\nurl = "{0}"\nverify_ssl = true\n',
+}
+
+
+def _registry() -> str:
+    """The index that pip asks: its own word for it, since none of ours names a host."""
+    own: str = importlib.import_module("pip._internal.models.index").PyPI.simple_url
+    return os.environ.get("PIP_INDEX_URL") or own
+
+
 async def _make(pair: Pair, files: Files, maker: _Maker, *, kept: Path, toolchains: Path) -> Path:
     async def quiet(_: str) -> None: ...
 
     given = await toolchain.provide(toolchains, maker.tools, environment=os.environ, log=quiet)
     kept.mkdir(parents=True, exist_ok=True)
+    for left_over in kept.glob(".new-*"):
+        shutil.rmtree(left_over)
     result = Path(tempfile.mkdtemp(dir=kept, prefix=".new-"))
     with tempfile.TemporaryDirectory(prefix="pushlane-lock-") as scratch:
         for name, body in files.items():
@@ -116,6 +133,10 @@ async def _make(pair: Pair, files: Files, maker: _Maker, *, kept: Path, toolchai
             # The version that a repository pins must not fetch itself while the lock is made.
             path.write_bytes(b"nodeLinker: node-modules\n" if name == ".yarnrc.yml" else body)
         at = Path(scratch) / pair.under
+        if maker.sourced:
+            with (at / maker.sourced).open("a") as file:
+                file.write(_SOURCE[maker.sourced].format(_registry()))
+            shutil.copyfile(at / maker.sourced, result / maker.sourced)
         await _execute(maker.command, at, _environment(given, Path(scratch)))
         (result / maker.lock).write_bytes((at / maker.lock).read_bytes())
         if pair.checked_in:

@@ -96,6 +96,8 @@ async def _submodule(house: House, worktree: Any, path: str, folder: str) -> Non
     url = house.github.clone_url(name)
     words = f'[submodule "{path}"]\n\tpath = {path}\n\turl = {url}\n'
     worktree.write({".gitmodules": words})
+    # An empty directory stands for what is not checked out: else `git add` takes it for deleted.
+    (worktree.path / path).mkdir(parents=True)
     worktree.git("update-index", "--add", "--cacheinfo", f"160000,{sha},{path}")
 
 
