@@ -10,6 +10,7 @@ import pytest
 
 from worker.caches.downloads import worth
 from worker.caches.keys import FACTS, Decided, decide
+from worker.detect.python import VENV
 
 PACKAGE = {"name": "site", "dependencies": {"ms": "2.1.3"}}
 FILES = {"package.json": json.dumps(PACKAGE), "package-lock.json": "{}", "src/a.js": "1"}
@@ -77,6 +78,7 @@ def test_the_tools_the_environment_and_the_command_are_in_the_key(tmp_path: Path
         ({"node_modules/a/index.js": ""}, "npm ci", "node_modules/, which is in the repository"),
         ({".pnpmfile.cjs": ""}, "pnpm install", ".pnpmfile.cjs"),
         ({"requirements.txt": "-e .\n"}, "npm ci", "a local path in requirements.txt"),
+        ({"requirements.txt": "-r a/b.txt\n"}, "npm ci", "a/b.txt, which requirements.txt names"),
         (
             {"package.json": json.dumps({"dependencies": {"a": "file:./a"}})},
             "npm ci",
@@ -93,6 +95,23 @@ def test_what_may_read_all_of_the_source_is_bound_to_it(
     tmp_path: Path, change: dict[str, str], install: str, why: str
 ) -> None:
     assert decided(tmp_path, {**FILES, **change}, install=install).bound == why
+
+
+@pytest.mark.parametrize(
+    "install",
+    [
+        f"{VENV} && uv pip install -r docs/requirements.txt",
+        f"{VENV} && uv pip install mkdocs 'jupyter-book<2' 'pelican[markdown]'",
+        f"{VENV.replace('uv venv', 'uv venv --seed')}",
+    ],
+)
+def test_what_python_packages_are_installed_by_binds_nothing(tmp_path: Path, install: str) -> None:
+    listed = {
+        "docs/requirements.txt": "-r ../requirements/more.txt\nmkdocs\n",
+        "requirements/more.txt": "-c constraints.txt\n",
+        "requirements/constraints.txt": "mkdocs<2\n",
+    }
+    assert decided(tmp_path, {**FILES, **listed}, install=install).bound == ""
 
 
 def test_a_repeatable_script_binds_nothing(tmp_path: Path) -> None:

@@ -188,6 +188,11 @@ def _reaching(found: Mapping[str, bytes], packages: Mapping[str, dict[str, Any]]
             text = found[path].decode("utf-8", "replace")
             if re.search(r"(?m)^\s*(-e|--editable|\.|/)|\bfile:|@ *\.", text):
                 return f"a local path in {path}"
+            for name in re.findall(
+                r"(?m)^\s*(?:-r|-c|--requirement|--constraint)[\s=]+(\S+)", text
+            ):
+                if os.path.normpath(PurePosixPath(path).parent / name) not in found:
+                    return f"{name}, which {path} names"
         if _is(path, "binding.gyp"):
             return path
     for path, package in packages.items():
