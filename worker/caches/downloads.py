@@ -7,6 +7,7 @@ installation, so that no build can write into it.
 from __future__ import annotations
 
 import hashlib
+import os
 import stat
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -49,18 +50,18 @@ def add(
     place: str,
     *,
     epoch: int,
-    layer: Path,
+    layers: Sequence[Path],
     view: Path,
     check: Callable[[], None],
     copied: Callable[[Path, Sequence[str], Path], Record],
 ) -> Record | None:
-    """Keeps a place as `view` shows it, if the installation wrote into it; that lies in `layer`.
+    """Keeps a place as `view` shows `layers`, if the first, the installation's, has more of it.
 
     What `copied` finds unfit, for its size perhaps, is given up with what was kept before: the next
     installation fetches all, and what it needs is kept alone. Blocking. Raises `Unfit`, OSError.
     """
     folder = f"home/{place}"
-    if not _written(layer, folder, check):
+    if not _more(layers, folder, check):
         return None
     paths = within(view, folder, check=check)
     try:
@@ -72,10 +73,27 @@ def add(
         raise
 
 
-def _written(layer: Path, folder: str, check: Callable[[], None]) -> bool:
-    if not within(layer, folder, check=check):
+def _more(layers: Sequence[Path], folder: str, check: Callable[[], None]) -> bool:
+    """Whether the first layer has files there that are not as those below it.
+
+    A file that was only linked to is copied up, with its time.
+    """
+    first, *below = layers
+    if not within(first, folder, check=check):
         return False
-    return any(stat.S_ISREG(status.st_mode) for _, status in walk(layer / folder, check))
+    return any(
+        stat.S_ISREG(status.st_mode)
+        and not any(_alike(layer / folder / path, status) for layer in below)
+        for path, status in walk(first / folder, check)
+    )
+
+
+def _alike(path: Path, status: os.stat_result) -> bool:
+    try:
+        other = path.lstat()
+    except OSError:
+        return False
+    return (other.st_size, other.st_mtime_ns) == (status.st_size, status.st_mtime_ns)
 
 
 def _name(epoch: int, place: str) -> str:

@@ -297,7 +297,7 @@ class Caches:
                     self._deployment,
                     place,
                     epoch=self._epoch,
-                    layer=self._installed[0],
+                    layers=self._installed,
                     view=view,
                     check=self._check,
                     copied=partial(self._copied, share=downloads.SHARE),
