@@ -10,12 +10,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from bot.core import sitefile
+from bot.core import monorepo, sitefile
 from bot.core.bucket import Bucket
 from bot.core.deployment import Deployment, branch_label, deployment_label
 from bot.core.errors import BuildFailed, Errored, short
 from bot.core.lease import Lease
-from bot.core.project import ProjectSettings, overlaid
+from bot.core.monorepo import Part
+from bot.core.project import ProjectSettings
 from bot.core.settings import Settings
 from bot.core.sitefile import Sitefile
 from worker import detect, made, toolchain, tree
@@ -126,8 +127,11 @@ async def build(
         limits=_limits(under_way, seconds=_UNPACK_SECONDS),
         lease=lease,
     )
-    said = await asyncio.to_thread(_asked, under_way.source, deployment)
-    asked = overlaid(said, told.settings)
+    whole = await asyncio.to_thread(_asked, under_way.source, deployment)
+    part = Part(project=deployment.project, entry=deployment.entry)
+    asked = monorepo.asked_of(whole, part, told.settings)
+    if asked is None:
+        raise BuildFailed(monorepo.not_named(whole, part), code="project_not_named")
     looked = await asyncio.to_thread(detect.look, under_way.source, asked.build.root)
     plan = await asyncio.to_thread(detect.detect, looked, asked)
     for line in (plan.reason, *plan.notes, *asked.notes, *asked.warnings):

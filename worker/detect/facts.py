@@ -17,6 +17,8 @@ class Server(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
     file: str
     """The beginning of the configuration's name."""
+    beside: str = ""
+    """Of another file that may say the same."""
     when: str = ""
     """A server where the file holds this."""
     unless: str = ""

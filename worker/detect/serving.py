@@ -12,7 +12,8 @@ def serves(found: Mark) -> str:
     package = found.place.package
     scripts = " ".join(map(str, package.table("scripts").values())) if package else ""
     for rule in found.fact.server:
-        text = "\n".join(body for _, body in found.place.texts(rule.file))
+        files = filter(None, (rule.file, rule.beside))
+        text = "\n".join(body for each in files for _, body in found.place.texts(each))
         if rule.script and re.search(rule.script, scripts):
             continue
         if rule.unless:

@@ -9,6 +9,7 @@ import os
 import platform
 import shutil
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -80,7 +81,12 @@ def _will_do(own: str, text: str | None, today: dt.date) -> bool:
 
 
 def _here(stock: Stock, version: str) -> Toolchain:
-    return kept_at(stock.cache / f"node-{version}", {"node": version})
+    found = kept_at(stock.cache / f"node-{version}", {"node": version})
+    prefix = found.paths[0].parent
+    if not (prefix / "include/node/node.h").is_file():
+        return found
+    # A native module is compiled by these headers: node-gyp would fetch them from elsewhere.
+    return replace(found, variables={"npm_config_nodedir": str(prefix)})
 
 
 async def _machine_node(stock: Stock) -> Toolchain | None:

@@ -96,7 +96,8 @@ async def application(
     async with once(stock.cache, place) as (directory, ready):
         if not ready:
             await stock.log(f"Fetching {name} {version}")
-            await _environment_of(stock, interpreter, directory, f"{name}=={version}")
+            wanted_too = _BESIDE.get(name, ())
+            await _environment_of(stock, interpreter, directory, f"{name}=={version}", *wanted_too)
             final = (stock.cache / place).resolve()
             await asyncio.to_thread(_move_scripts, directory, final)
             (directory / "bin").mkdir()
@@ -104,14 +105,20 @@ async def application(
     return kept_at(stock.cache / place, {name: version})
 
 
-async def _environment_of(stock: Stock, interpreter: Path, directory: Path, spec: str) -> None:
+_BESIDE: Final = {"pdm": ("hishel<2",)}
+"""What an application needs in an older release than it says: PDM 2.29 fails with hishel 2."""
+
+
+async def _environment_of(
+    stock: Stock, interpreter: Path, directory: Path, spec: str, *more: str
+) -> None:
     venv = directory / "venv"
     argv = [str(interpreter), "-m", "venv", "--without-pip", str(venv)]
     code, said = await call(argv, stock.environment, seconds=60)
     if code != 0:
         tail = " ".join(said.split())[-200:]
         raise Errored(f"no environment for {spec}: {tail}", code="toolchain_unavailable")
-    await pip_install(venv / "bin/python", spec, stock.environment)
+    await pip_install(venv / "bin/python", spec, *more, environment=stock.environment)
 
 
 def _move_scripts(directory: Path, final: Path) -> None:

@@ -26,17 +26,18 @@ async def npm_view(
 
     None where there is no such package. `paths` hold npm. Raises Errored where npm could not ask.
     """
-    argv = ["npm", "view", spec, field, "--json"]
+    argv = ["npm", "view", spec, field, "--json", "--loglevel=error"]
     code, said = await call(argv, _environment(cache, paths, environment), seconds=120)
     if code != 0:
         if "E404" in said or "ETARGET" in said or "No match" in said:
             return []
         raise Errored(f"npm could not tell about {spec}: {_tail(said)}", code="registry_failed")
-    begin = min((at for at in (said.find('"'), said.find("[")) if at >= 0), default=-1)
-    if begin < 0:
+    # Behind whatever npm has to say besides.
+    begin = re.search(r'(?m)^["\[]', said)
+    if begin is None:
         return []
     with contextlib.suppress(msgspec.DecodeError):
-        found = msgspec.json.decode(said[begin:], type=str | list[str])
+        found = msgspec.json.decode(said[begin.start() :], type=str | list[str])
         return [found] if isinstance(found, str) else found
     return []
 
@@ -138,15 +139,15 @@ async def download_wheel(
     return code == 0
 
 
-async def pip_install(python: Path, spec: str, environment: Mapping[str, str]) -> None:
-    """Installs a package and what it needs beside `python`: wheels only, so nothing is executed.
+async def pip_install(python: Path, *specs: str, environment: Mapping[str, str]) -> None:
+    """Installs packages and what they need beside `python`: wheels only, so nothing is executed.
 
     Raises Errored where pip failed.
     """
-    argv = [*_pip(python), "install", "--quiet", "--only-binary=:all:", spec]
+    argv = [*_pip(python), "install", "--quiet", "--only-binary=:all:", *specs]
     code, said = await call(argv, environment, seconds=_INSTALL_SECONDS)
     if code != 0:
-        raise Errored(f"pip could not install {spec}: {_tail(said)}", code="registry_failed")
+        raise Errored(f"pip could not install {specs[0]}: {_tail(said)}", code="registry_failed")
 
 
 def _pip(python: Path | None = None) -> list[str]:
