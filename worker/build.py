@@ -132,7 +132,8 @@ async def build(
     asked = monorepo.asked_of(whole, part, told.settings)
     if asked is None:
         raise BuildFailed(monorepo.not_named(whole, part), code="project_not_named")
-    looked = await asyncio.to_thread(detect.look, under_way.source, asked.build.root)
+    by = asked.told_by.get("root", "the project's settings")
+    looked = await asyncio.to_thread(detect.look, under_way.source, asked.build.root, by=by)
     plan = await asyncio.to_thread(detect.detect, looked, asked)
     for line in (plan.reason, *plan.notes, *asked.notes, *asked.warnings):
         await log.say(line)

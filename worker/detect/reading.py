@@ -35,16 +35,17 @@ _READ: Final = re.compile(
 )
 
 
-def look(source: Path, root: str = "") -> Source:
+def look(source: Path, root: str = "", *, by: str = "pushlane.toml") -> Source:
     """The source's upper directories, and those on the way to `root`. Blocking.
 
-    Raises `BuildFailed` (code `root_missing`) when `root` is no directory of the source.
+    `by` asks for `root`. Raises `BuildFailed` (code `root_missing`) when that is no directory of
+    the source.
     """
     parts = tree.parts_of(root)
     if parts and not tree.is_directory(source, parts):
         raise BuildFailed(
-            f"`root` is {short(root, 30)!r}, which is no directory of the repository: mend it in "
-            "pushlane.toml, as `base` in netlify.toml or in the project's settings",
+            f"{by} says to work in {short(root, 30)!r}, which is no directory of the repository: "
+            "mend it there",
             code="root_missing",
         )
     places: dict[str, Place] = {}
