@@ -74,7 +74,9 @@ async def take(event: Event, payload: Payload, *, ledger: Ledger, settings: Sett
         case Push():
             recorded = await ledger.records.record(event, payload)
             id_ = recorded.deployment
-            taken = Taken(recorded.outcome, Received(deployment=id_, deployments=(id_,)))
+            taken = Taken(
+                recorded.outcome, Received(deployment=id_, deployments=(id_, *recorded.beside))
+            )
             told["deployment"] = id_
         case Removal():
             outcome = (await ledger.records.remove(event, payload)).outcome

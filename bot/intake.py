@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Final
 from weakref import WeakValueDictionary
 
-from bot.core import sitefile
+from bot.core import monorepo, sitefile
 from bot.core.deployment import (
     ENDED,
     ZERO,
@@ -24,7 +24,7 @@ from bot.core.errors import BuildFailed, Errored, Full, PushlaneError, Stopped
 from bot.core.lease import Lease
 from bot.core.ledger import Ending, Ledger
 from bot.core.loop import Loop, conclude, foreseen, persistently
-from bot.core.project import overlaid
+from bot.core.monorepo import Part
 from bot.core.settings import Settings
 from bot.core.sitefile import Sitefile
 from bot.source import Fetched, Options, Origin, Resolved, Sources, archive_name
@@ -104,11 +104,17 @@ class Intake:
         origin = self._origin(deployment)
         named = await lease.bound(self._resolved(origin, deployment))
         fetched = await lease.bound(self.sources.fetch(origin, named.commit, ref=named.ref))
-        said = await self._asked(deployment, await lease.bound(self._files(fetched)))
-        asked = overlaid(said, await self.ledger.projects.settings(deployment.project))
-        reason = await self._why_skip(deployment, fetched, asked)
-        if reason is not None:
-            ending = Ending(status=Status.SKIPPED, reason=reason)
+        whole = await self._asked(deployment, await lease.bound(self._files(fetched)))
+        await self._spread(deployment, named, whole)
+        part = Part(project=deployment.project, entry=deployment.entry)
+        settings = await self.ledger.projects.settings(deployment.project)
+        asked = monorepo.asked_of(whole, part, settings)
+        if asked is None:
+            reason: str | None = _not_named(deployment, whole, part)
+        else:
+            reason = await self._why_skip(deployment, fetched, whole, asked)
+        if asked is None or reason is not None:
+            ending = Ending(status=Status.SKIPPED, reason=reason or "")
             await self._say(deployment, f"Skipped: {reason}")
             return await persistently(lease, lambda: self.ledger.claims.finish(deployment, ending))
         options = Options(depth=asked.build.fetch_depth, submodules=asked.build.submodules)
@@ -143,6 +149,26 @@ class Intake:
         return await persistently(
             lease, lambda: self.ledger.claims.advance(deployment, Status.QUEUED, **fields)
         )
+
+    async def _spread(self, deployment: Deployment, named: Resolved, whole: Sitefile) -> None:
+        """Deploys the other projects that the file of a repository's main project names."""
+        entries = monorepo.further_entries(whole, main=deployment.project)
+        if deployment.entry or not entries:
+            return
+        found = await self.ledger.records.spread(
+            deployment,
+            entries,
+            ref=named.ref,
+            commit=named.commit,
+            default_branch=named.default_branch,
+        )
+        for each in found:
+            if each.is_new:
+                taken = "" if each.project == each.entry else ", since that name is taken"
+                await self._say(deployment, f"New: project {each.entry}, as {each.project}{taken}")
+        led = ", ".join(f"{each.project} {each.deployment}" for each in found if each.deployment)
+        if led:
+            await self._say(deployment, f"The other projects of this repository: {led}")
 
     def _origin(self, deployment: Deployment) -> Origin:
         return Origin(
@@ -192,7 +218,7 @@ class Intake:
         )
 
     async def _why_skip(
-        self, deployment: Deployment, fetched: Fetched, asked: Sitefile
+        self, deployment: Deployment, fetched: Fetched, whole: Sitefile, asked: Sitefile
     ) -> str | None:
         """Why nothing is to be built, for people. What a person asked for is never skipped.
 
@@ -204,7 +230,8 @@ class Intake:
         reason = await asyncio.to_thread(
             sitefile.skip_reason, fetched.message, deployment.branch, asked
         )
-        if reason is not None or not asked.build.watch:
+        part = Part(project=deployment.project, entry=deployment.entry)
+        if reason is not None or not monorepo.watches(whole, asked, part):
             return reason
         newest, _cursor = await self.ledger.view.deployments(
             project=deployment.project, branch=deployment.branch, limit=20
@@ -224,7 +251,12 @@ class Intake:
             return None
         try:
             return await asyncio.to_thread(
-                sitefile.watch_reason, changed, asked, seconds=self.watch_seconds
+                monorepo.untouched_reason,
+                changed,
+                whole,
+                asked,
+                part,
+                seconds=self.watch_seconds,
             )
         except TimeoutError:
             await self._say(
@@ -240,3 +272,14 @@ class Intake:
             await self.ledger.logs.append(deployment, lines)
         except Errored:
             return
+
+
+def _not_named(deployment: Deployment, whole: Sitefile, part: Part) -> str:
+    """Why nothing is built of a project that the file does not name.
+
+    Raises `BuildFailed` (`project_not_named`) where a person asked for that very one.
+    """
+    words = monorepo.not_named(whole, part)
+    if deployment.entry and deployment.trigger is not Trigger.PUSH:
+        raise BuildFailed(words, code="project_not_named")
+    return words

@@ -10,12 +10,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from bot.core import sitefile
+from bot.core import monorepo, sitefile
 from bot.core.bucket import Bucket
 from bot.core.deployment import Deployment, branch_label, deployment_label
-from bot.core.errors import BuildFailed, Errored
+from bot.core.errors import BuildFailed, Errored, short
 from bot.core.lease import Lease
-from bot.core.project import ProjectSettings, overlaid
+from bot.core.monorepo import Part
+from bot.core.project import ProjectSettings
 from bot.core.settings import Settings
 from bot.core.sitefile import Sitefile
 from worker import detect, made, toolchain, tree
@@ -126,9 +127,13 @@ async def build(
         limits=_limits(under_way, seconds=_UNPACK_SECONDS),
         lease=lease,
     )
-    said = await asyncio.to_thread(_asked, under_way.source, deployment)
-    asked = overlaid(said, told.settings)
-    looked = await asyncio.to_thread(detect.look, under_way.source, asked.build.root)
+    whole = await asyncio.to_thread(_asked, under_way.source, deployment)
+    part = Part(project=deployment.project, entry=deployment.entry)
+    asked = monorepo.asked_of(whole, part, told.settings)
+    if asked is None:
+        raise BuildFailed(monorepo.not_named(whole, part), code="project_not_named")
+    by = asked.told_by.get("root", "the project's settings")
+    looked = await asyncio.to_thread(detect.look, under_way.source, asked.build.root, by=by)
     plan = await asyncio.to_thread(detect.detect, looked, asked)
     for line in (plan.reason, *plan.notes, *asked.notes, *asked.warnings):
         await log.say(line)
@@ -251,13 +256,13 @@ def _judge(build: _Build, command: str, code: str, outcome: Outcome) -> None:
             )
         case "memory":
             raise BuildFailed(
-                f"`{command}` needed more than {settings.build_memory_mb} MB of memory: make it "
-                "need less, or raise PUSHLANE_BUILD_MEMORY_MB",
+                f"`{short(command, 40)}` needed more than {settings.build_memory_mb} MB of memory: "
+                "make it need less, or raise PUSHLANE_BUILD_MEMORY_MB",
                 code="build_out_of_memory",
             )
         case "processes":
             raise BuildFailed(
-                f"`{command}` started too many processes: make it start fewer at a time",
+                f"`{short(command, 40)}` started too many processes: make it start fewer at a time",
                 code="build_too_many_processes",
             )
         case "disk":
@@ -286,7 +291,9 @@ def _judge(build: _Build, command: str, code: str, outcome: Outcome) -> None:
         raise BuildFailed(known.message, code=known.code)
     words = build.log.last_words
     hint = f": {words[:200]}" if words else ""
-    raise BuildFailed(f"`{command}` ended with exit code {outcome.exit_code}{hint}", code=code)
+    raise BuildFailed(
+        f"`{short(command, 40)}` ended with exit code {outcome.exit_code}{hint}", code=code
+    )
 
 
 async def _tools(build: _Build, plan: Plan) -> toolchain.Toolchain | None:

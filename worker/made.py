@@ -8,7 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
-from bot.core.errors import BuildFailed
+from bot.core.errors import BuildFailed, short
 from worker import tree
 from worker.detect import Plan
 
@@ -132,8 +132,8 @@ def _touched(top: Path, parts: tuple[str, ...], since: int) -> bool:
 
 
 def _missing(top: Path, base: tuple[str, ...], plan: Plan, since: int) -> BuildFailed:
-    wanted = plan.outputs[0]
-    place = top.joinpath(*base, *tree.parts_of(wanted))
+    wanted = short(plan.outputs[0], 30)
+    place = top.joinpath(*base, *tree.parts_of(plan.outputs[0]))
     if place.is_symlink():
         return BuildFailed(
             f"`{wanted}` is a link: publish the directory that it points at, by `output` in "
@@ -148,12 +148,12 @@ def _missing(top: Path, base: tuple[str, ...], plan: Plan, since: int) -> BuildF
         and name not in ("node_modules", ".git")
         and (not plan.builds or _touched(top, (*base, name), since))
     ]
-    shown = ", ".join(made[:8]) or "none"
-    hint = f"; {plan.hint}" if plan.hint else ""
+    shown = ", ".join(short(name, 60) for name in made[:8]) or "none"
     words = "after the build" if plan.builds else "in the repository"
+    listed = f"(directories that {'it wrote to' if plan.builds else 'are there'}: {shown})"
+    cure = f"set `output` in [build] of pushlane.toml to the right one {listed}"
+    # The framework's own reason is the likelier one, and a status shows only the beginning.
+    hint = f"{plan.hint}; or " if plan.hint else ""
     return BuildFailed(
-        f"there is no directory `{wanted}` {words}"
-        f" (directories that {'it wrote to' if plan.builds else 'are there'}: {shown}); set "
-        f"`output` in [build] of pushlane.toml to the right one{hint}",
-        code="output_missing",
+        f"there is no directory `{wanted}` {words}: {hint}{cure}", code="output_missing"
     )

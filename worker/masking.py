@@ -105,9 +105,33 @@ class Masker:
         return token
 
 
+def traces(secrets: Iterable[str]) -> tuple[bytes, ...]:
+    """What to look for in a file: one of them is in each that holds a secret in any form.
+
+    Of each secret it is the longest line, which whoever writes the whole of it writes too: so they
+    are few. It is never a key's first or last, which other keys have too.
+    """
+    found: set[str] = set()
+    for secret in secrets:
+        lines = (each.strip() for each in _unfolded(secret).splitlines())
+        line = max(lines, key=lambda each: (not each.startswith("-----"), len(each)), default="")
+        if len(line) < SHORTEST:
+            continue
+        found.update((line, *_spelled(line)))
+        for form in _coded(line.encode("utf-8", "surrogateescape")):
+            found.update(_two_of(form) if len(form) > 2 * _PIECE else (form,))
+    return tuple(form.encode("utf-8", "surrogateescape") for form in found)
+
+
+def _two_of(form: str) -> tuple[str, str]:
+    """Two neighbours in its middle: a form that is broken into lines has one of them whole."""
+    middle = len(form) // 2
+    length = min(2 * _PIECE, middle)
+    return form[middle - length : middle], form[middle : middle + length]
+
+
 def _forms(secret: str) -> Iterator[str]:
-    # A key in PEM is often given on one line, its ends spelled out.
-    unfolded = secret.replace("\\r", "").replace("\\n", "\n")
+    unfolded = _unfolded(secret)
     for text in {secret, secret.strip(), unfolded, unfolded.strip()}:
         yield text
         yield from _spelled(text)
@@ -115,9 +139,19 @@ def _forms(secret: str) -> Iterator[str]:
             yield from (line, line.strip())
     raw = secret.encode("utf-8", "surrogateescape")
     for coded in {raw, raw.strip()}:
-        yield from (coded.hex(), coded.hex().upper())
-        for form in _inner(coded):
-            yield from (form, form.translate(_URL))
+        yield from _coded(coded)
+
+
+def _unfolded(secret: str) -> str:
+    # A key in PEM is often given on one line, its ends spelled out.
+    return secret.replace("\\r", "").replace("\\n", "\n")
+
+
+def _coded(raw: bytes) -> Iterator[str]:
+    """Hex, and what is the same wherever the bytes stand in longer base64."""
+    yield from (raw.hex(), raw.hex().upper())
+    for form in _inner(raw):
+        yield from (form, form.translate(_URL))
 
 
 def _spelled(text: str) -> Iterator[str]:

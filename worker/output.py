@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Final
 
 from bot.core import sitefile
-from bot.core.errors import BuildFailed
+from bot.core.errors import BuildFailed, short
 from worker import tree
 
 _DEPTH: Final = 100
@@ -296,7 +296,7 @@ def _shown(path: str) -> str:
 
 def _refused(walking: _Walk, path: str, code: str, kind: str) -> BuildFailed:
     return BuildFailed(
-        f"{_shown(path)} in {walking.output.shown} is {kind}, which is not published: "
+        f"{short(_shown(path), 45)} in {walking.output.shown} is {kind}, which is not published: "
         "remove it in the build",
         code=f"output_{code}",
     )
@@ -304,7 +304,8 @@ def _refused(walking: _Walk, path: str, code: str, kind: str) -> BuildFailed:
 
 def _leaves(walking: _Walk, path: str) -> BuildFailed:
     return BuildFailed(
-        f"{_shown(path)} in {walking.output.shown} is a link that leaves it: copy the file instead",
+        f"{short(_shown(path), 45)} in {walking.output.shown} is a link that leaves it: copy the "
+        "file instead",
         code="output_link_outside",
     )
 

@@ -47,6 +47,8 @@ class DeliveryShape(msgspec.Struct, frozen=True, kw_only=True):
 class WholeDelivery(DeliveryShape, frozen=True, kw_only=True):
     """The same, with what has become of it."""
 
+    deployments: tuple[str, ...]
+    """It, and those of the repository's further projects."""
     status: Status | None
     """The deployment's, now."""
     why: str
@@ -136,6 +138,7 @@ class _Deliveries:
         return answer(
             WholeDelivery(
                 **_fields(found),
+                deployments=_led(found, deployment),
                 status=deployment.status if deployment else None,
                 why=words,
                 payload_kept=await self._front.ledger.view.has_payload(found.guid),
@@ -183,6 +186,13 @@ class _Deliveries:
             alias = await self._front.ledger.aliases.get(deployment.project)
             live = alias is not None and alias.deployment == deployment.id
         return deployment, why(found, deployment, live=live)
+
+
+def _led(found: Delivery, deployment: Deployment | None) -> tuple[str, ...]:
+    """Every deployment that it led to, the main project's first."""
+    if not found.deployment:
+        return ()
+    return (found.deployment, *(deployment.beside if deployment else ()))
 
 
 def _fields(found: Delivery) -> dict[str, Any]:

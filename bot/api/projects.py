@@ -50,8 +50,9 @@ class _Projects:
     async def all(self, request: Request) -> Response:
         repository = request.query_params.get("repository", "")
         if repository:
-            one = await self._front.ledger.view.project(repository)
-            found = [one] if one else []
+            main = await self._front.ledger.view.project(repository)
+            every = await self._front.ledger.view.projects() if main else []
+            found = [each for each in every if main and main.slug in (each.slug, each.main)]
         else:
             found = await self._front.ledger.view.projects()
         return answer(Projects(projects=[await self._shape(each) for each in found]))
@@ -103,6 +104,8 @@ class _Projects:
             repository=project.repository,
             repository_id=project.repository_id,
             private=project.private,
+            main=project.main or None,
+            entry=project.entry or None,
             default_branch=project.default_branch,
             production_branch=project.production_branch,
             created_at=iso(project.created_at),

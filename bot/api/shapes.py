@@ -80,6 +80,8 @@ class DeploymentShape(msgspec.Struct, frozen=True, kw_only=True):
     stop: str
     delivery: str
     redeploy_of: str
+    beside: tuple[str, ...]
+    """The deployments of the repository's further projects that this one led to."""
     framework: str
     files: int
     bytes: int
@@ -92,6 +94,10 @@ class ProjectShape(msgspec.Struct, frozen=True, kw_only=True):
     repository: str
     repository_id: int
     private: bool
+    main: str | None
+    """The repository's main project, where this is a further one."""
+    entry: str | None
+    """What the repository's file calls a further one."""
     default_branch: str
     production_branch: str
     created_at: str | None
@@ -166,6 +172,7 @@ def shape_of(deployment: Deployment, settings: Settings, *, live: bool) -> Deplo
         stop=deployment.stop,
         delivery=deployment.delivery,
         redeploy_of=deployment.redeploy_of,
+        beside=deployment.beside,
         framework=deployment.framework,
         files=deployment.files,
         bytes=deployment.bytes,

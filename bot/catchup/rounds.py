@@ -160,7 +160,9 @@ class CatchUp:
         if not round_.is_over:
             # The App's list is one request; those of repositories are two for each.
             closely = projects if wished else round_.found
-            asked = await self._redelivery.ask(projects, closely=closely, go_on=round_.goes_on)
+            asked = await self._redelivery.ask(
+                projects, closely=_one_of_each(closely), go_on=round_.goes_on
+            )
             again = await self._outages.take_up(
                 {project.slug for project in projects} - self._rests.keys()
             )
@@ -227,3 +229,8 @@ class CatchUp:
         seconds = min(_RESTS[0] * 2.0**times, _RESTS[1])
         self._rests[project.slug] = _Rest(code, times + 1, time.monotonic() + seconds)
         return seconds
+
+
+def _one_of_each(projects: Sequence[Project]) -> list[Project]:
+    """One project of each repository: they have its webhooks in common."""
+    return list({project.repository: project for project in reversed(projects)}.values())[::-1]

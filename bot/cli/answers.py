@@ -59,6 +59,8 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     error: Failure | None = None
     reason: str = ""
     stop: str = ""
+    beside: tuple[str, ...] = ()
+    """Those of the repository's further projects, which it led to."""
     files: int = 0
     bytes: int = 0
     framework: str = ""

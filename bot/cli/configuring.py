@@ -11,6 +11,7 @@ from urllib.parse import quote
 
 import typer
 
+from bot.cli import asking
 from bot.cli.answers import Project as Found
 from bot.cli.answers import Secret, Secrets, read
 from bot.cli.connect import connect
@@ -181,7 +182,7 @@ def _value(name: str, path: Path | None) -> str:
             with path.open("rb") as file:
                 return file.read(_MOST).decode("utf-8")
         if sys.stdin.isatty():
-            return str(typer.prompt(f"{name} (not shown)", hide_input=True, err=True))
+            return asking.unseen(f"{name} (not shown)")
         text = sys.stdin.buffer.read(_MOST).decode("utf-8")
     except OSError as error:
         raise wrong(f"{path} cannot be read: {error.strerror}") from None

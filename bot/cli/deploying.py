@@ -115,9 +115,25 @@ def _see_through(server: Server, answer: Any, *, wait: bool, logs: bool, as_json
     if wait:
         answer = watch(server, answer, logs=logs)
         record = read(Record, answer)
+    others = _beside(server, record, logs=logs) if wait else []
     if as_json:
         put_json(answer)
     else:
-        put(plain(record.url))
-    if wait and not record.ready:
+        # Of a repository that is nothing but its further projects there is no site of its own.
+        shown = others if others and record.status == Status.SKIPPED else [record, *others]
+        for each in shown:
+            put(plain(each.url))
+    ready = record.ready or (others and record.status == Status.SKIPPED)
+    if wait and not (ready and all(each.ready for each in others)):
         raise typer.Exit(ExitCode.FAILED)
+
+
+def _beside(server: Server, record: Record, *, logs: bool) -> list[Record]:
+    """Stays with the deployments of the repository's further projects, one after the other."""
+    found = []
+    for id_ in record.beside:
+        answer = server.get(deployment_path(id_))
+        each = read(Record, answer)
+        say(f"{plain(each.project)}: deployment {plain(each.id)}")
+        found.append(read(Record, watch(server, answer, logs=logs)))
+    return found

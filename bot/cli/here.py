@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 
 import typer
 
+from bot.cli import asking
 from bot.cli.failures import ExitCode, wrong
 from bot.cli.options import AsJson
 from bot.cli.output import put, put_json, say
@@ -97,4 +98,4 @@ def _asked_token(from_stdin: bool) -> str:
         return sys.stdin.readline()
     if not sys.stdin.isatty():
         raise wrong("there is no terminal to ask for the token at; give it by --token-stdin")
-    return str(typer.prompt("Token", hide_input=True, err=True))
+    return asking.unseen("Token")

@@ -301,8 +301,13 @@ class Round:
 def _units(projects: Iterable[Project]) -> list[list[Project]]:
     """Projects of one repository share its sources, so they are looked at together."""
     found: dict[int | str, list[Project]] = {}
-    for project in projects:
-        found.setdefault(project.repository_id or project.slug, []).append(project)
+    known = list(projects)
+    ids = {project.slug: project.repository_id for project in known}
+    for project in known:
+        main = project.main or project.slug
+        # A further one may not have been told its repository's id yet.
+        unit = ids.get(main) or project.repository_id or main
+        found.setdefault(unit, []).append(project)
     return list(found.values())
 
 

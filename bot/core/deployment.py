@@ -162,6 +162,10 @@ class Deployment(msgspec.Struct, frozen=True, kw_only=True):
     status: Status
     project: str
     """The project's slug."""
+    entry: str = ""
+    """What the repository's file calls the project; empty for the repository's main one."""
+    beside: tuple[str, ...] = ()
+    """The deployments of the further projects that a main project's led to."""
     repository: str
     """`owner/name`, as it was when recorded."""
     repository_id: int = 0
@@ -277,6 +281,13 @@ def project_slugs(repository: str) -> tuple[str, ...]:
     if slug_is_taken_form(last):
         last = f"p-{chance}"
     return (*(slug for slug in plain if slug and not slug_is_taken_form(slug)), last)
+
+
+def further_slugs(main: str, entry: str) -> tuple[str, ...]:
+    """The slugs that a further project may get, best first: its name, else with the main one's."""
+    with_main = _slugify(f"{main}-{entry}", length=40)
+    last = f"{_slugify(entry, length=31)}-{secrets.token_hex(4)}"
+    return tuple(slug for slug in (entry, with_main, last) if not slug_is_taken_form(slug))
 
 
 _HASHED: Final = re.compile(r"-[0-9a-f]{12}$")

@@ -13,6 +13,15 @@ NO_ROOM_WORDS: Final = re.compile(r"ENOSPC|No space left on device|Disk quota ex
 """What programs say of a full disk."""
 
 
+def short(text: str, longest: int) -> str:
+    """A stranger's text for a message: on one line, at most `longest` characters.
+
+    A status' description shows a message's first 131 characters: what to do must stand in them.
+    """
+    line = " ".join("".join(sign if sign.isprintable() else " " for sign in text).split())
+    return line if len(line) <= longest else f"{line[: longest - 1]}…"
+
+
 class PushlaneError(Exception):
     """The root of the tree. Never raised itself."""
 

@@ -17,10 +17,11 @@ is shared.
 | `…:refused-counts:<day>` | HASH code -> refused that day | 30 days | refuse |
 | `…:body:<sha256>` | STRING id | 30 days | record |
 | `…:request:<sha256>` | STRING id | 1 day | request (Idempotency-Key) |
-| `…:project:<slug>` | HASH | permanent | record, request, point, merge, set_project |
+| `…:project:<slug>` | HASH | permanent | record, request, spread, point, merge, set_project |
 | `…:secrets:<slug>` | HASH sealed secrets | permanent | set_secret, unset_secret, merge |
-| `…:projects` | ZSET slug -> created ms | permanent | record, request |
+| `…:projects` | ZSET slug -> created ms | permanent | record, request, spread, set_project |
 | `…:repository:<id>`, `…:name:<owner/name>` | STRING slug | permanent | record, request |
+| `…:further:<slug>` | HASH entry -> slug of a further project | permanent | spread, merge |
 | `…:ref:<slug>:<ref>` | HASH commit, pushed_at, seq … | permanent | record, remove, advance |
 | `…:heads:<slug>` | HASH ref -> commit, seq, ms of GitHub's head | permanent | record … look |
 | `…:catch-up` | HASH holder, due_at … | 1 day | round, round_done |
@@ -68,6 +69,7 @@ PERMANENT: Final = (
     "projects",
     "repository:",
     "name:",
+    "further:",
     "ref:",
     "heads:",
     "ref-open:",

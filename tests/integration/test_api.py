@@ -205,6 +205,7 @@ class TestRecord:
             "stop": "",
             "delivery": ready.delivery,
             "redeploy_of": "",
+            "beside": [],
             "condemned_at": None,
             "framework": "",
             "files": 0,

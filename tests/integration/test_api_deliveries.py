@@ -73,6 +73,7 @@ class TestShown:
             "outcome": "recorded",
             "rule": "a new push of a branch",
             "deployment": id_,
+            "deployments": [id_],
             "signature": "valid",
             "answer": 202,
             "size": len(body),
@@ -201,7 +202,7 @@ class TestList:
         one = page["deliveries"][1]
         whole = await got(door, "/g4")
         assert one == {name: whole[name] for name in one}
-        assert set(whole) - set(one) == {"status", "why", "payload_kept"}
+        assert set(whole) - set(one) == {"deployments", "status", "why", "payload_kept"}
 
         async def guids(query: str) -> list[str]:
             return [each["guid"] for each in (await got(door, query))["deliveries"]]

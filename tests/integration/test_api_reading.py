@@ -127,6 +127,8 @@ async def test_projects_are_listed_oldest_first_with_what_is_live(door: FrontDoo
         "repository": "acme/site",
         "repository_id": 7,
         "private": True,
+        "main": None,
+        "entry": None,
         "default_branch": "trunk",
         "production_branch": "trunk",
         "url": "http://site.localhost:8000",

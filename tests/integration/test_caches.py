@@ -2,78 +2,28 @@
 
 from __future__ import annotations
 
-import json
+import base64
 import secrets
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from pathlib import Path
+from urllib.parse import quote
 
 import msgspec
 import pytest
 
-from bot.core import release
-from bot.core.deployment import Deployment, Status
+from bot.core.deployment import Status
 from bot.core.lease import held
 from tests.builders import a_push
+from tests.caching import LISTING, SPOIL, built, published, site
 from tests.conftest import S3
 from tests.workshop import Bench, a_bench
-
-LOCK = {
-    "name": "site",
-    "lockfileVersion": 3,
-    "packages": {
-        "": {"name": "site", "dependencies": {"ms": "2.1.3"}},
-        "node_modules/ms": {"version": "2.1.3"},
-    },
-}
-LISTING = (
-    "mkdir -p dist && find node_modules -name '.package-lock.json' -prune -o "
-    "-printf '%p %y %m %l\\n' | sort > dist/tree.txt && "
-    "cat node_modules/ms/index.js > dist/ms.js"
-)
-SPOIL = "echo spoilt > node_modules/ms/index.js; echo x > node_modules/x; echo x >> .git/config"
-
-
-def site(build: str, *, scripts: Mapping[str, str] | None = None) -> dict[str, str | bytes]:
-    package = {
-        "name": "site",
-        "dependencies": {"ms": "2.1.3"},
-        "scripts": {"build": build, **(scripts or {})},
-    }
-    return {
-        "package.json": json.dumps(package),
-        "package-lock.json": json.dumps(LOCK),
-        "index.html": "<title>Hi</title>",
-        ".git/config": "[core]\n",
-        "README.md": secrets.token_hex(4),
-    }
 
 
 @pytest.fixture
 async def bench(valkey: str, seaweedfs: S3, prefix: str, tmp_path: Path) -> AsyncIterator[Bench]:
     async with a_bench(valkey, seaweedfs, prefix, tmp_path) as made:
         yield made
-
-
-async def built(
-    bench: Bench, files: Mapping[str, str | bytes], *, branch: str = "main"
-) -> tuple[Deployment, str]:
-    """The record as it ended, and its log, after all that it leaves is kept."""
-    claimed = await bench.held(files, a_push(secrets.token_hex(4), branch=branch))
-    loop = bench.worker.loop()
-    await loop.attend(claimed)
-    return await bench.record(claimed.id), await bench.log(claimed)
-
-
-async def published(bench: Bench, deployment: Deployment) -> dict[str, bytes]:
-    manifest = release.decode(await bench.bucket.get(deployment.release))
-    found = {}
-    for path, file in manifest.files.items():
-        at = manifest.contents[file.sha256].identity
-        found[path] = await bench.bucket.get_range(
-            manifest.packs[at.pack], offset=at.offset, length=at.length
-        )
-    return found
 
 
 async def test_a_warm_build_installs_nothing_and_gives_what_a_cold_one_gives(
@@ -135,6 +85,34 @@ async def test_packages_with_a_secret_in_them_are_not_kept(bench: Bench) -> None
         assert (ended.status, "Packages: kept" in said) == (Status.READY, False)
 
 
+async def test_a_cache_with_a_secret_in_a_url_is_not_kept(bench: Bench) -> None:
+    secret = quote(base64.b64encode(bench.worker.secrets[0].encode()).decode(), safe="")
+    cache = "node_modules/.cache"
+    leak = f"mkdir -p dist {cache}; echo x > dist/x; echo 'key={secret}&x=1' > {cache}/url"
+    for _ in range(2):
+        ended, said = await built(bench, site(leak))
+        assert (ended.status, "Kept from the last build" in said) == (Status.READY, False)
+
+
+async def test_what_a_build_edits_reaches_no_later_one_but_by_its_own_cache(bench: Bench) -> None:
+    cache = "node_modules/.cache"
+    edits = (
+        f"mkdir -p dist {cache}; cat .git/config node_modules/ms/index.js > dist/read; "
+        f"(cat {cache}/n || echo none) > dist/cache; {SPOIL}; "
+        f"cp -r node_modules/ms ~/.npm/_cacache/content-v2/; echo $BRANCH >> {cache}/n"
+    )
+    found = []
+    for branch in ("other", "main", "other", "main"):
+        ended, said = await built(bench, site(edits), branch=branch)
+        assert ended.status is Status.READY, said
+        found.append(await published(bench, ended))
+    assert {each["read"] for each in found} == {found[0]["read"]}
+    assert found[0]["read"].startswith(b"[core]\n")
+    assert b"spoilt" not in found[0]["read"]
+    caches = [each["cache"].decode().split() for each in found]
+    assert caches == [["none"], ["none"], ["other"], ["main"]]
+
+
 async def test_a_framework_finds_its_cache_again_once_a_build_was_accepted(bench: Bench) -> None:
     cache = "node_modules/.cache"
     write = (
@@ -168,7 +146,7 @@ async def test_a_link_in_the_place_of_a_cache_is_neither_kept_nor_followed(bench
     assert (ended.status, "Kept from the last build" in said) == (Status.READY, False)
 
 
-async def test_two_builds_use_the_same_packages_at_once(bench: Bench) -> None:
+async def test_packages_that_one_build_user_made_are_given_to_another(bench: Bench) -> None:
     files = site(f"{LISTING}; {SPOIL}")
     cold, _ = await built(bench, files)
     async with AsyncExitStack() as rooms:
@@ -179,7 +157,7 @@ async def test_two_builds_use_the_same_packages_at_once(bench: Bench) -> None:
     assert await published(bench, warm) == await published(bench, cold)
 
 
-async def test_a_build_that_is_given_back_leaves_no_half_of_anything(
+async def test_a_claim_that_breaks_off_after_its_build_leaves_no_half_of_anything(
     bench: Bench, tmp_path: Path
 ) -> None:
     claimed = await bench.held(site(LISTING), a_push(secrets.token_hex(4)))

@@ -52,6 +52,19 @@ def pushlane(stub: Stub, capsys: pytest.CaptureFixture[str]) -> Pushlane:
     return lambda *words: tell(capsys, *words)
 
 
+def test_a_repository_of_several_projects_is_followed_in_each(
+    stub: Stub, pushlane: Pushlane
+) -> None:
+    main = record("skipped", beside=[OLDER])
+    other = record("ready", id=OLDER, project="docs", url="http://docs.localhost")
+    stub.streams(ID, [end(main)])
+    stub.streams(OLDER, whole_way(other))
+    stub.on("GET", f"/deployments/{OLDER}", Reply(record("received", id=OLDER, project="docs")))
+    told = pushlane("deploy", "acme/site")
+    assert (told.code, told.out) == (0, "http://docs.localhost\n")
+    assert f"docs: deployment {OLDER}" in told.err
+
+
 def test_a_line_a_stage_goes_to_stderr_and_the_url_alone_to_stdout(pushlane: Pushlane) -> None:
     told = pushlane("deploy", "acme/site")
     assert told.code == 0

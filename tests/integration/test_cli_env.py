@@ -5,7 +5,10 @@ from __future__ import annotations
 import io
 import json
 import os
+import select
 import subprocess
+import termios
+import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -52,6 +55,19 @@ def typed(monkeypatch: pytest.MonkeyPatch, given: bytes) -> None:
     monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(given)))
 
 
+def shown(terminal: int, *, until: bytes = b"") -> bytes:
+    """What is drawn there up to these words, or to its end, within 20 s."""
+    drawn = b""
+    ends = time.monotonic() + 20
+    # At its end Linux answers EIO.
+    with suppress(OSError):
+        while not until or until not in drawn:
+            ready, _, _ = select.select([terminal], [], [], max(ends - time.monotonic(), 0))
+            assert ready, f"it stands still after {drawn!r}"
+            drawn += os.read(terminal, 65_536)
+    return drawn
+
+
 @pytest.mark.parametrize(
     ("given", "value"),
     [
@@ -90,23 +106,26 @@ def test_a_value_comes_from_a_file_as_it_is_for_one_context(
 def test_at_a_terminal_it_is_asked_for_and_not_shown(stub: Stub) -> None:
     stub.on("PUT", "/projects/site/env/API_KEY", SECRET)
     ours, theirs = os.openpty()
-    drawn = b""
-    with subprocess.Popen(
+    process = subprocess.Popen(
         [COMMAND, "env", "set", "site", "API_KEY"],
         stdin=theirs,
         stdout=subprocess.PIPE,
         stderr=theirs,
         start_new_session=True,
-    ) as process:
-        while b"(not shown)" not in drawn:
-            drawn += os.read(ours, 65_536)
-        os.write(ours, f"{VALUE}\n".encode())
-        out, _ = process.communicate(timeout=10)
+    )
+    # Else its end would not be seen.
     os.close(theirs)
-    with suppress(OSError):
-        while part := os.read(ours, 65_536):
-            drawn += part
-    os.close(ours)
+    try:
+        drawn = shown(ours, until=b"(not shown)")
+        # What is typed before the echo is off would be shown, and thrown away.
+        assert not termios.tcgetattr(ours)[3] & termios.ECHO
+        os.write(ours, f"{VALUE}\n".encode())
+        drawn += shown(ours)
+        out, _ = process.communicate(timeout=10)
+    finally:
+        process.kill()
+        process.wait()
+        os.close(ours)
     assert out == b"API_KEY is set for preview and production\n"
     assert stub.seen[-1].body == {"value": VALUE}
     assert VALUE.encode() not in drawn

@@ -114,6 +114,27 @@ class TestSkipped:
         await yard.live(await yard.push({"src/x": "2", "docs/a": "2"}))
         assert (await yard.fetch(await yard.push(branch="new"))).status is Status.QUEUED
 
+    async def test_not_by_what_is_watched_after_a_forced_push(self, yard: Yard) -> None:
+        toml = '[build]\nwatch = ["docs/**"]'
+        await yard.live(await yard.push({"pushlane.toml": toml, "docs/a": "1"}))
+        yard.tree.git("commit", "--amend", "--message", "Another")
+        found = await yard.fetch(await yard.push())
+        assert (found.forced, found.status) == (True, Status.QUEUED)
+
+    async def test_not_by_what_is_watched_when_very_many_files_changed(self, yard: Yard) -> None:
+        toml = '[build]\nwatch = ["docs/**"]'
+        await yard.live(await yard.push({"pushlane.toml": toml, "docs/a": "1"}))
+        some = {f"src/{number}": "" for number in range(3000)}
+        assert (await yard.fetch(await yard.push(some))).status is Status.SKIPPED
+        more = {f"src/{number}": "" for number in range(3000, 3001)}
+        assert (await yard.fetch(await yard.push(more))).status is Status.QUEUED
+
+    async def test_not_by_what_is_watched_before_anything_was_deployed(self, yard: Yard) -> None:
+        first = await yard.fetch(await yard.push({"pushlane.toml": "[build]\nroot = '/'"}))
+        assert first.status is Status.FAILED
+        toml = '[build]\nwatch = ["docs/**"]'
+        assert (await yard.fetch(await yard.push({"pushlane.toml": toml}))).status is Status.QUEUED
+
     async def test_not_when_it_takes_too_long_to_find_out(self, yard: Yard) -> None:
         toml = '[build]\nwatch = ["docs/**"]'
         await yard.live(await yard.push({"pushlane.toml": toml, "docs/a": "1"}))

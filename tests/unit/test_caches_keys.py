@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from worker.caches.keys import Decided, decide
+from worker.caches.downloads import worth
+from worker.caches.keys import FACTS, Decided, decide
 
 PACKAGE = {"name": "site", "dependencies": {"ms": "2.1.3"}}
 FILES = {"package.json": json.dumps(PACKAGE), "package-lock.json": "{}", "src/a.js": "1"}
@@ -102,3 +103,18 @@ def test_a_repeatable_script_binds_nothing(tmp_path: Path) -> None:
 
 def test_without_a_lock_file_nothing_is_fixed(tmp_path: Path) -> None:
     assert not decided(tmp_path, {"package.json": "{}"}, install="npm install").locked
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"package.json": json.dumps({"scripts": {"postinstall": "node make.js"}})},
+        {"package.json": json.dumps({"scripts": {"prepare": "nuxt prepare"}})},
+        {".yarn/releases/yarn-4.9.1.cjs": "x"},
+    ],
+)
+def test_where_code_of_the_commit_was_executed_only_verified_downloads_are_kept(
+    tmp_path: Path, change: dict[str, str]
+) -> None:
+    assert worth(decided(tmp_path, {**FILES, **change})) == FACTS["verified"]
+    assert set(worth(decided(tmp_path, FILES))) == {*FACTS["verified"], *FACTS["believed"]}

@@ -12,7 +12,7 @@ from urllib.parse import quote, quote_plus
 
 import pytest
 
-from worker.masking import MASK, Masker
+from worker.masking import MASK, Masker, traces
 
 PLAIN = "hunter2-öffne/+dich?&'now"
 LONG = "k" + "".join(f"{number:03}Az+/" for number in range(40))
@@ -100,3 +100,26 @@ def test_what_is_no_secret_stays() -> None:
     ):
         assert masker.mask(line) == line
     assert Masker().mask("anything") == "anything"
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("secret", [PLAIN, LONG, PEM])
+def test_each_form_leaves_a_trace(form: str, secret: str) -> None:
+    found = traces([secret, "other-secret"])
+    body = f"some words {FORMS[form](secret)} and more".encode()
+    assert any(trace in body for trace in found)
+    assert len(found) < 40
+    assert not any(trace in b"-----BEGIN PRIVATE KEY-----\nMIIB" for trace in found)
+
+
+@pytest.mark.parametrize("width", [60, 64, 76])
+@pytest.mark.parametrize("before", ["", "a", "ab", "some words before it, "])
+def test_base64_that_was_broken_into_lines_leaves_a_trace(width: int, before: str) -> None:
+    for secret in (LONG, LONG[:43]):
+        coded = base64.b64encode((before + secret + " and words behind").encode()).decode()
+        body = "\r\n".join(textwrap.wrap(coded, width)).encode()
+        assert any(trace in body for trace in traces([secret]))
+
+
+def test_a_short_secret_leaves_none() -> None:
+    assert traces(["abc", ""]) == ()

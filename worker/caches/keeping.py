@@ -1,12 +1,12 @@
 """Copies what an installation wrote, or a framework cached, out of a workspace that strangers fill.
 
 Only regular files, directories, links and the marks of an overlay are copied, nothing that a link
-leads to; set-id bits are dropped. A tree that holds a secret is not copied at all.
+leads to; set-id bits are dropped. A tree that holds a secret, in any form that `masking` knows, is
+not copied at all.
 """
 
 from __future__ import annotations
 
-import base64
 import os
 import stat
 from collections.abc import Callable, Iterable, Sequence
@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+from worker import masking
 from worker.caches.keys import FACTS
 from worker.sandbox.records import Owner
 
@@ -21,7 +22,6 @@ _PIECE: Final = 1 << 20
 _OPAQUE: Final = "trusted.overlay.opaque"
 _UNMOVABLE: Final = frozenset({"trusted.overlay.redirect", "trusted.overlay.metacopy"})
 """They speak of what lay below, which is another tree the next time."""
-_SHORTEST_SECRET: Final = 6
 
 
 class Unfit(Exception):
@@ -43,7 +43,7 @@ class Found:
 def survey(layer: Path, bottom: Path, *, check: Callable[[], None]) -> Found:
     """Looks through a covered layer; `bottom` is what lay under it. `check` may raise, to end."""
     found = Found()
-    for path, status in _walk(layer, check):
+    for path, status in walk(layer, check):
         parts = path.split("/")
         if parts[0] == "home":
             if not any(_under(path, f"home/{each}") for each in FACTS["downloads"]):
@@ -98,7 +98,8 @@ def _same(one: Path, other: Path) -> bool:
                 return True
 
 
-def _walk(top: Path, check: Callable[[], None]) -> Iterable[tuple[str, os.stat_result]]:
+def walk(top: Path, check: Callable[[], None]) -> Iterable[tuple[str, os.stat_result]]:
+    """All below `top`, each directory before what is in it. Follows no link below it."""
     pending = [""]
     while pending:
         at = pending.pop()
@@ -125,7 +126,7 @@ def within(top: Path, folder: str, *, check: Callable[[], None]) -> list[str]:
                 return []
         except OSError:
             return []
-    return [*way, *(f"{folder}/{path}" for path, _ in _walk(top / folder, check))]
+    return [*way, *(f"{folder}/{path}" for path, _ in walk(top / folder, check))]
 
 
 class Copy:
@@ -145,7 +146,7 @@ class Copy:
         self._origin = origin
         self._target = target
         self._owner = owner
-        self._secrets = _forms(secrets)
+        self._secrets = masking.traces(secrets)
         self._longest = max(map(len, self._secrets), default=0)
         self._most = most_bytes
         self._check = check
@@ -228,16 +229,3 @@ class Copy:
             target.chmod(status.st_mode & 0o777)
         times = (status.st_atime_ns, status.st_mtime_ns)
         os.utime(target, ns=times, follow_symlinks=False)
-
-
-def _forms(secrets: Iterable[str]) -> tuple[bytes, ...]:
-    """Each secret as it is, and what its inside is in base64, at any of three places."""
-    found: set[bytes] = set()
-    for secret in secrets:
-        raw = secret.encode("utf-8", "surrogateescape")
-        found.add(raw)
-        for shift in range(3):
-            coded = base64.b64encode(b"\0" * shift + raw).rstrip(b"=")
-            inner = coded[-(-shift * 8 // 6) :]
-            found.add(inner[: len(inner) - (1 if (shift + len(raw)) % 3 else 0)])
-    return tuple(form for form in found if len(form) >= _SHORTEST_SECRET)

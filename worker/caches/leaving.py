@@ -1,8 +1,8 @@
 """One build's way with what is kept: what it is given, and what it leaves.
 
 Installed packages are laid under the build as a layer that it reads and cannot write; they are kept
-right after a good installation, before the build proper has seen them. A framework's caches are
-kept when the deployment has ended ready.
+right after a good installation, before the build proper has seen them. What package managers
+downloaded and a framework's caches are kept when the deployment has ended ready.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from typing import Final, Self
 
 from bot.core.deployment import Deployment
 from worker import tree
-from worker.caches import keys
+from worker.caches import downloads, keys
 from worker.caches.keeping import Copy, Unfit, survey, within
 from worker.caches.keys import Decided
 from worker.caches.store import Held, Record, Store, age
@@ -74,6 +74,8 @@ class Caches:
         self._epoch = epoch
         self._held: list[Held] = []
         self._decided: Decided | None = None
+        self._installed: tuple[Path, ...] = ()
+        """What lay under the build when the installation had gone well, its own layer first."""
         self._folders: list[str] = []
         self._keeping: list[asyncio.Task[None]] = []
         self._given_up = threading.Event()
@@ -94,7 +96,7 @@ class Caches:
             async with asyncio.timeout(_END_SECONDS):
                 await asyncio.shield(asyncio.gather(*self._keeping))
                 if self._accepted and error is None:
-                    keeping = asyncio.create_task(self._keep_folders(), name="keep caches")
+                    keeping = asyncio.create_task(self._keep_more(), name="keep caches")
                     self._keeping.append(keeping)
                     await asyncio.shield(keeping)
         except TimeoutError:
@@ -107,7 +109,7 @@ class Caches:
                 each.release()
 
     def accept(self) -> None:
-        """The deployment has ended ready: its framework's caches are worth keeping."""
+        """The deployment has ended ready: its caches are worth keeping."""
         self._accepted = True
 
     async def packages(
@@ -146,11 +148,21 @@ class Caches:
                 f"{_unchanged(decided)}"
             )
             return Kept(repeated=decided.repeated)
-        if await self._cover([]):
+        found = await asyncio.to_thread(
+            downloads.take,
+            store,
+            self._deployment,
+            epoch=self._epoch,
+            owner=self._workspace.owner,
+        )
+        self._held += found
+        if await self._cover([each.tree for each in found]):
             self._decided = decided
             newest = await asyncio.to_thread(store.newest, self._deployment, "packages-")
             if newest is not None:
                 await say(f"Packages are installed anew: {_changed(decided, newest)}")
+            if found:
+                await say("What was downloaded for earlier builds is at hand")
         return None
 
     async def installed(self) -> None:
@@ -159,6 +171,7 @@ class Caches:
         if store is None or decided is None:
             return
         layer = await asyncio.to_thread(self._layers.cover)
+        self._installed = self._layers.below
         add = partial(self._add, store, decided, layer)
         keeping = asyncio.to_thread(_keep, self._deployment, "packages", add)
         self._keeping.append(asyncio.create_task(keeping, name="keep packages"))
@@ -173,7 +186,9 @@ class Caches:
             return []
         self._folders = [
             each
-            for each in dict.fromkeys(folders)
+            for each in dict.fromkeys(
+                (*folders, *(f"home/{each}" for each in keys.FACTS["fetched"]))
+            )
             if ".." not in tree.parts_of(each) and not _is_there(self._layers.bottom / each)
         ]
         found: list[tuple[str, Held]] = []
@@ -194,10 +209,9 @@ class Caches:
 
     def _take(self, store: Store, decided: Decided) -> Held | None:
         newest = 0.0 if decided.locked else time.time() - keys.UNLOCKED_SECONDS
-        names = [self._name(decided, bound=True)]
-        if not decided.bound:
-            names.insert(0, self._name(decided, bound=False))
-        for name in names:
+        bound = self._deployment.source
+        for source in [bound] if decided.bound else ["", bound]:
+            name = decided.name(epoch=self._epoch, source=source)
             held = store.take(self._deployment, name, owner=self._workspace.owner, newest=newest)
             if held is not None:
                 self._held.append(held)
@@ -212,10 +226,6 @@ class Caches:
             self._store = None
             return False
         return True
-
-    def _name(self, decided: Decided, *, bound: bool) -> str:
-        source = self._deployment.source if bound else ""
-        return decided.name(epoch=self._epoch, source=source)
 
     def _check(self) -> None:
         if self._given_up.is_set():
@@ -232,7 +242,8 @@ class Caches:
             paths = [each for each in paths if not _below_any(each, strange)]
         if bound:
             paths = sorted({*found.paths, *found.strange})
-        name = self._name(decided, bound=bound)
+        source = self._deployment.source if bound else ""
+        name = decided.name(epoch=self._epoch, source=source)
 
         def fill(target: Path) -> Record:
             return self._copied(layer, paths, target, parts=decided.parts, modes=found.modes)
@@ -247,6 +258,7 @@ class Caches:
         *,
         parts: Mapping[str, str] | None = None,
         modes: Mapping[str, int] | None = None,
+        share: int = 1,
     ) -> Record:
         assert self._store is not None
         copy = Copy(
@@ -254,7 +266,7 @@ class Caches:
             target,
             owner=self._workspace.owner,
             secrets=self._secrets,
-            most_bytes=self._store.most_bytes,
+            most_bytes=self._store.most_bytes // share,
             check=self._check,
         )
         copy.make(paths)
@@ -267,11 +279,30 @@ class Caches:
             modes=modes or {},
         )
 
-    async def _keep_folders(self) -> None:
+    async def _keep_more(self) -> None:
+        await asyncio.to_thread(_keep, self._deployment, "downloads", self._add_downloads)
         for folder in self._folders:
             await asyncio.to_thread(
                 _keep, self._deployment, folder, partial(self._add_folder, folder)
             )
+
+    def _add_downloads(self) -> None:
+        if self._store is None or self._decided is None or not self._installed:
+            return
+        with self._layers.view(self._installed) as view:
+            for place in downloads.worth(self._decided):
+                add = partial(
+                    downloads.add,
+                    self._store,
+                    self._deployment,
+                    place,
+                    epoch=self._epoch,
+                    layer=self._installed[0],
+                    view=view,
+                    check=self._check,
+                    copied=partial(self._copied, share=downloads.SHARE),
+                )
+                _keep(self._deployment, place, add)
 
     def _add_folder(self, folder: str) -> Record | None:
         if self._store is None:

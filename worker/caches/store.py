@@ -131,6 +131,10 @@ class Store:
         self.make_room()
         return record
 
+    def forget(self, deployment: Deployment, name: str) -> None:
+        """Removes the entry `name` of this deployment's own level, unless it is in use."""
+        self._gone(self._level(deployment, trust_of(deployment)) / name)
+
     def newest(self, deployment: Deployment, kind: str) -> Record | None:
         """The record of the newest entry of a kind that this deployment may read."""
         found = [

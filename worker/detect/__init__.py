@@ -13,7 +13,7 @@ from typing import Final
 
 from bot.core.errors import BuildFailed
 from bot.core.sitefile import Sitefile
-from worker.detect import node, others, python
+from worker.detect import node, others, python, readthedocs
 from worker.detect.facts import COMMAND, PLAIN, SCRIPT, Fact
 from worker.detect.marks import Mark, Sure
 from worker.detect.plan import Plan
@@ -112,7 +112,11 @@ def _plan(source: Source, found: Mark, sitefile: Sitefile) -> Plan:
             made = python.prepare(source, found, environment)
             plan = replace(plan, install=made.install, install_at=made.at, tools=made.tools,
                            notes=made.notes, locks=made.locks,
-                           command=fact.command.replace("{place}", found.at or "."))  # fmt: skip
+                           command=python.command(found, made))  # fmt: skip
+            if made.command and command is None:
+                at = (readthedocs.OUTPUT,)
+                plan = replace(plan, root=made.at, command=made.command,
+                               outputs=plan.outputs if plan.declared else at)  # fmt: skip
         case "ruby" if not found.script:
             install, notes = others.gems(place)
             plan = replace(plan, install=install, install_at=place.path, notes=tuple(notes),

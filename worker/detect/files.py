@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import Final
 
+from worker.detect import readthedocs
 from worker.detect.facts import named
 from worker.detect.marks import Mark, Sure
 from worker.detect.source import Place, Source
@@ -41,12 +42,15 @@ def _marked(place: Place, name: str, why: str, sure: Sure = Sure.SITE, at: str =
 def _configured(source: Source, place: Place) -> Mark | None:
     if config := hugo_config(place) or _hugo_below(source, place):
         return _marked(place, "Hugo", config)
-    kind, path = read_the_docs(place)
+    kind, path = readthedocs.configuration(place)
     if kind == "Sphinx":
         return _marked(place, kind, path, at=path.rpartition("/")[0])
-    if kind and "/" in path:
+    if kind:
         # Its paths are relative to the configuration.
-        return _marked(source.below(place, path.rpartition("/")[0]), kind, path)
+        above, _, name = path.rpartition("/")
+        at = source.below(place, above) if above else place
+        if at.has(name) or not at.names:
+            return _marked(at, kind, path, at=name)
     for name, config in _CONFIGS:
         if place.has(config):
             return _marked(place, name, config)
@@ -71,20 +75,6 @@ def _sphinx(source: Source, place: Place) -> Mark | None:
         if re.search(r"(?m)^\s*(extensions|html_theme|master_doc|root_doc|project)\s*[+:=]", text):
             return _marked(place, "Sphinx", f"{at}/conf.py".lstrip("/"), at=at)
     return None
-
-
-def read_the_docs(place: Place) -> tuple[str, str]:
-    """Of a .readthedocs.yaml: `("Sphinx", "docs/conf.py")`; two empty words where it says none."""
-    text = place.text(".readthedocs.yaml", ".readthedocs.yml")
-    for name in ("Sphinx", "MkDocs"):
-        part = re.search(rf"(?m)^{name.lower()}:[^\n]*\n((?:[ \t#][^\n]*\n?|\n)*)", text)
-        found = re.search(
-            r"(?m)^[ \t]+configuration:[ \t]*['\"]?([^'\"#\n]+)", part[1] if part else ""
-        )
-        path = found[1].strip().removeprefix("./") if found else ""
-        if path and ".." not in path.split("/") and not path.startswith("/"):
-            return name, path
-    return "", ""
 
 
 def hugo_config(place: Place) -> str:

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import msgspec
 
-from bot.core.errors import BuildFailed
+from bot.core.errors import BuildFailed, short
 
 _CALLS: Final = re.compile(
     r"(?:npm|pnpm|bun)(?:\s+-[-\w=.]+)*\s+run(?:-script)?(?:\s+-[-\w=.]+)*\s+([\w:.-]+)"
@@ -45,7 +45,7 @@ class Package(msgspec.Struct, frozen=True, rename="camel", dict=True):
             return msgspec.json.decode(body.removeprefix(b"\xef\xbb\xbf"), type=cls)
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
             raise BuildFailed(
-                f"{path} cannot be read: {error}; mend it", code="package_json_invalid"
+                f"{short(path, 60)} cannot be read; mend it: {error}", code="package_json_invalid"
             ) from None
 
     def table(self, name: str) -> dict[str, Any]:

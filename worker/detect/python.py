@@ -9,9 +9,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+from worker.detect import readthedocs
 from worker.detect.facts import MKDOCS, SPHINX
 from worker.detect.marks import Mark
 from worker.detect.node import asdf
+from worker.detect.readthedocs import ReadTheDocs
 from worker.detect.source import Place, Source
 from worker.tool import Tool
 
@@ -32,7 +34,6 @@ _IMPLIED: Final = {
     "Sphinx": r"(?i)\b(sphinx[-_]\w|furo\b|pydata-sphinx-theme|myst[-_](parser|nb))",
 }
 """What brings the framework along."""
-_WORD: Final = re.compile(r"[\w./@+ -]{1,200}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,31 +45,70 @@ class Environment:
     tools: tuple[Tool, ...]
     notes: tuple[str, ...] = ()
     locks: tuple[str, ...] = ()
+    command: str = ""
+    """The repository's own commands, made in `at`; `""` for the framework's."""
+    builder: str = ""
+    """Sphinx's builder, where another than `html` is asked for."""
 
 
 def prepare(source: Source, found: Mark, environment: Mapping[str, str]) -> Environment:
     """The installation for a site, where its files ask for packages and where they do not."""
     place = found.place
-    home = next((each for each in (place, *source.above(place)) if _is_home(source, each)), place)
-    steps, text, locks, tools = _asked(source, home, place)
+    home = _home(source, place)
+    read = readthedocs.read(source, home)
+    wanted, why = _wanted(source, place, home, environment)
+    tools: tuple[Tool, ...] = (
+        Tool(name="python", version=wanted, why=why),
+        Tool(name="uv"),
+    )
+    if read and read.node:
+        tools = (*tools, Tool(name="node", version=read.node, why=read.file))
+    if read and read.command:
+        notes = (f"the commands of {read.file} are the build", *read.notes)
+        # They install for themselves, by pip as a rule.
+        install = VENV.replace("uv venv", "uv venv --seed")
+        return Environment(
+            install=install, at=home.path, tools=tools, notes=notes, command=read.command
+        )
+    steps, text, locks, more = _asked(source, home, place, read)
     needed = [each for each in _needed(found, source) if not _names(text, each)]
     if re.search(_IMPLIED.get(found.fact.name, r"(?!)"), text):
         needed = [each for each in needed if each not in found.fact.requirements]
     if needed:
         steps = [*steps, f"uv pip install {' '.join(shlex.quote(each) for each in needed)}"]
-    wanted, why = _wanted(source, place, home, environment)
+    notes = (f"no file asks for {', '.join(needed)}: installed in the newest release",)
     return Environment(
         install=" && ".join([VENV, *steps]),
         at=home.path,
-        tools=(Tool(name="python", version=wanted, why=why), Tool(name="uv"), *tools),
-        notes=(f"no file asks for {', '.join(needed)}: installed in the newest release",)
-        if needed else (),
+        tools=(*tools, *more),
+        notes=(*(notes if needed else ()), *(read.notes if read else ())),
         locks=tuple(locks),
-    )  # fmt: skip
+        builder=read.builder if read else "",
+    )
+
+
+def command(found: Mark, environment: Environment) -> str:
+    """The framework's own command, with the directory or the file that holds its configuration."""
+    said = found.fact.command
+    if found.fact.name == "MkDocs" and found.at not in ("", "mkdocs.yml", "mkdocs.yaml"):
+        return f"{said} --config-file {shlex.quote(found.at)}"
+    if environment.builder:
+        said = said.replace("-b html ", f"-b {environment.builder} ")
+    return said.replace("{place}", found.at or ".")
+
+
+def _home(source: Source, place: Place) -> Place:
+    """Where the packages are asked for: Read the Docs' file that names the place, else nearest."""
+    above = (place, *source.above(place))
+    for each in above:
+        path = readthedocs.configuration(each)[1]
+        if path and each.within(path).rpartition("/")[0] == place.path:
+            return each
+    return next((each for each in above if _is_home(source, each)), place)
 
 
 def _is_home(source: Source, place: Place) -> bool:
-    return place.has(".readthedocs.yaml", ".readthedocs.yml", "pyproject.toml", "setup.py",
+    return place.has(*readthedocs.NAMES, "pyproject.toml", "setup.py",
                      "Pipfile", "requirements.txt") or bool(_listed(source, place))  # fmt: skip
 
 
@@ -87,16 +127,15 @@ def _text(source: Source, home: Place, path: str) -> str:
 
 
 def _asked(
-    source: Source, home: Place, place: Place
+    source: Source, home: Place, place: Place, read: ReadTheDocs | None
 ) -> tuple[list[str], str, list[str], tuple[Tool, ...]]:
     """Commands, what they install as text, the files that decide, further tools."""
     project = _toml(home.text("pyproject.toml"))
     text = home.text("pyproject.toml")
     locks = [home.within(name) for name in ("pyproject.toml", "uv.lock", "poetry.lock", "pdm.lock",
              "Pipfile", "Pipfile.lock", "setup.py", "setup.cfg") if home.has(name)]  # fmt: skip
-    read = _readthedocs(source, home)
-    if read is not None and read[0]:
-        return read[0], read[1], [*locks, *read[2]], ()
+    if read is not None and read.steps:
+        return list(read.steps), read.text, [*locks, *read.files], ()
     below = place.path.removeprefix(home.path).strip("/")
     own = f"{below}/requirements.txt" if below else "requirements.txt"
     listed = own if _has(source, home, own) and below else _listed(source, home)
@@ -168,34 +207,6 @@ def _poetry(project: dict[str, Any], group: str) -> str:
     return " ".join(shlex.quote(name) for name in names or {} if re.fullmatch(r"[\w.-]+", name))
 
 
-def _readthedocs(source: Source, home: Place) -> tuple[list[str], str, list[str]] | None:
-    """`python.install` of a .readthedocs.yaml, in its order."""
-    text = home.text(".readthedocs.yaml", ".readthedocs.yml")
-    if not text:
-        return None
-    found = re.search(r"(?m)^python:\s*\n((?:[ \t][^\n]*\n?|\n|#[^\n]*\n)*)", text)
-    steps: list[str] = []
-    texts = ""
-    files: list[str] = []
-    for entry in re.split(r"(?m)^\s*-\s+(?=requirements:|path:|method:|extra_requirements:)",
-                          found[1] if found else "")[1:]:  # fmt: skip
-        listed = re.search(r"(?m)^\s*requirements:\s*['\"]?([^'\"#\n]+)", entry)
-        path = re.search(r"(?m)^\s*path:\s*['\"]?([^'\"#\n]+)", entry)
-        if listed and _has(source, home, listed[1].strip()):
-            steps.append(f"uv pip install -r {shlex.quote(listed[1].strip())}")
-            texts += _text(source, home, listed[1].strip())
-            files.append(home.within(listed[1].strip()))
-        elif path and _WORD.fullmatch(path[1].strip()):
-            extras = re.search(r"extra_requirements:\s*(\[[^\]]*\]|(?:\n\s*-\s*[\w.-]+)+)", entry)
-            names = re.findall(r"[\w.-]*\w[\w.-]*", extras[1]) if extras else []
-            names = [each.lstrip("-") for each in names]
-            some = f"[{','.join(names)}]" if names else ""
-            at = path[1].strip()
-            steps.append(f"uv pip install {shlex.quote((at if at != '.' else '.') + some)}")
-            texts += home.text("pyproject.toml") + home.text("setup.cfg")
-    return steps, texts, files
-
-
 def _needed(found: Mark, source: Source) -> list[str]:
     """The framework, and what its configuration names."""
     needed = list(found.fact.requirements)
@@ -213,7 +224,7 @@ def _needed(found: Mark, source: Source) -> list[str]:
         for word in words:
             needed += _brings(SPHINX, word)
     elif found.fact.name == "MkDocs":
-        text = place.text("mkdocs.yml", "mkdocs.yaml")
+        text = place.text(found.at or "mkdocs.yml", "mkdocs.yml", "mkdocs.yaml")
         theme = re.search(
             r"(?m)^theme:[ \t]*(?:\n(?:[ \t]+\S.*\n|[ \t]*\n)*?[ \t]+name:[ \t]*)?['\"]?([\w.-]+)",
             text,
@@ -255,7 +266,7 @@ def _wanted(
     for each in dict.fromkeys((place.path, home.path, "")):
         at = source.at(each)
         read = re.search(r"(?m)^\s+python:\s*['\"]?(?:mambaforge|miniconda)?[-]?(\d[\d.]*)",
-                         at.text(".readthedocs.yaml", ".readthedocs.yml"))  # fmt: skip
+                         at.text(*readthedocs.NAMES))  # fmt: skip
         line = at.text(".python-version").strip().partition("\n")[0].strip()
         if re.match(r"\d", line):
             return line[:100], at.within(".python-version")

@@ -7,7 +7,7 @@ from collections import deque
 from pathlib import Path
 from typing import Final
 
-from bot.core.errors import BuildFailed
+from bot.core.errors import BuildFailed, short
 from worker import tree
 from worker.detect.source import Place, Source
 
@@ -27,7 +27,7 @@ _LOCKS: Final = frozenset(
 _READ: Final = re.compile(
     r"package\.json|angular\.json|\.nvmrc|\.node-version|\.tool-versions|\.npmrc|\.yarnrc(\.yml)?"
     r"|pnpm-workspace\.yaml|lerna\.json|\.python-version|runtime\.txt|\.readthedocs\.ya?ml"
-    r"|pyproject\.toml|Pipfile|[\w.-]*requirements[\w.-]*\.(txt|in)|conf\.py|mkdocs\.ya?ml"
+    r"|pyproject\.toml|Pipfile|[\w.-]*requirements[\w.-]*\.(txt|in)|conf\.py|mkdocs[\w.-]*\.ya?ml"
     r"|zensical\.toml|pelicanconf\.py|\.hugo-version|(hugo|config|module|module\w*)\.(toml|ya?ml|json)"
     r"|_config\.ya?ml|Gemfile(\.lock)?|\.ruby-version|book\.toml|elm\.json|go\.mod|\.gitmodules"
     r"|(next|nuxt|svelte|astro|vite|app|react-router|remix|webpack|rsbuild)\.config\.[\w.]+"
@@ -35,16 +35,17 @@ _READ: Final = re.compile(
 )
 
 
-def look(source: Path, root: str = "") -> Source:
+def look(source: Path, root: str = "", *, by: str = "pushlane.toml") -> Source:
     """The source's upper directories, and those on the way to `root`. Blocking.
 
-    Raises `BuildFailed` (code `root_missing`) when `root` is no directory of the source.
+    `by` asks for `root`. Raises `BuildFailed` (code `root_missing`) when that is no directory of
+    the source.
     """
     parts = tree.parts_of(root)
     if parts and not tree.is_directory(source, parts):
         raise BuildFailed(
-            f"the build is to work in {root!r}, which is no directory of the repository: mend "
-            "`root` in pushlane.toml, `base` in netlify.toml or the project's settings",
+            f"{by} says to work in {short(root, 40)!r}, which is no directory of the repository: "
+            "mend it there",
             code="root_missing",
         )
     places: dict[str, Place] = {}

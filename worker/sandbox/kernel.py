@@ -46,10 +46,13 @@ def mount_bind(source: Path, target: Path) -> None:
     )
 
 
-def mount_overlay(target: Path, *, upper: Path, work: Path, lowers: Sequence[Path]) -> None:
+def mount_overlay(
+    target: Path, *, lowers: Sequence[Path], upper: Path | None = None, work: Path | None = None
+) -> None:
     """Shows `lowers`, the first one on top, with `upper` over them, which takes what is written.
 
-    Raises OSError where the kernel or one of the file systems cannot.
+    Without `upper` and its `work` nothing can be written. Raises OSError where the kernel or one of
+    the file systems cannot.
     """
     handles: list[int] = []
 
@@ -60,11 +63,13 @@ def mount_overlay(target: Path, *, upper: Path, work: Path, lowers: Sequence[Pat
         return f"/proc/self/fd/{handles[-1]}"
 
     try:
+        above = []
+        if upper is not None and work is not None:
+            above = [f"upperdir={named(upper)}", f"workdir={named(work)}"]
         options = ",".join(
             (
                 "lowerdir=" + ":".join(map(named, lowers)),
-                f"upperdir={named(upper)}",
-                f"workdir={named(work)}",
+                *above,
                 # A build may rename the directories of its source, as it may without layers.
                 "redirect_dir=on,index=off,metacopy=off,xino=auto",
             )

@@ -7,7 +7,8 @@ kept of earlier builds can lie between, which this build reads and cannot write.
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
@@ -16,6 +17,7 @@ from worker.sandbox.records import Workspace
 
 BOTTOM: Final = "0"
 """The lowest layer's name in the workspace's room; the ones above it are numbered."""
+_VIEW: Final = "view"
 
 
 class Layers:
@@ -59,6 +61,22 @@ class Layers:
             raise
         self._top, self._below = top, below
         return covered
+
+    @property
+    def below(self) -> tuple[Path, ...]:
+        """What lies under the top now, the highest first: it never changes again."""
+        return tuple(self._below)
+
+    @contextmanager
+    def view(self, below: Sequence[Path]) -> Iterator[Path]:
+        """Shows what once lay `below` as one tree, to be read. Blocking. Raises OSError."""
+        place = self._workspace.room / _VIEW
+        place.mkdir(mode=0o700, exist_ok=True)
+        kernel.mount_overlay(place, lowers=below)
+        try:
+            yield place
+        finally:
+            kernel.unmount(place)
 
     def _mount(self, top: Path, below: Sequence[Path]) -> None:
         if below:

@@ -50,8 +50,8 @@ async def program(stock: Stock, name: str) -> Toolchain:
     found = shutil.which(name, path=stock.environment.get("PATH", os.defpath))
     if found is None:
         raise BuildFailed(
-            f"this needs {name}, which is not on the worker's machine, and no registry that "
-            f"we use has it: {_CURES[name]}",
+            f"{name} is neither on the worker's machine nor in a registry that we use: "
+            f"{_CURES[name]}",
             code="tool_missing",
         )
     version = await _version(stock, Path(found))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import platform
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -19,6 +20,11 @@ _LONGEST: Final = 200
 """Characters of a range: the kernel takes only so long an argument."""
 _YARN_CLASSIC: Final = "1.22"
 _PNPM_FOR_OLDER_NODE: Final = ("10", "9", "8", "7", "6")
+_AS_IT_IS: Final = {
+    "npm_config_manage_package_manager_versions": "false",
+    "pnpm_config_pm_on_fail": "ignore",
+}
+"""For pnpm, which else fetches another of its releases where a package names one. It was chosen."""
 
 
 async def package_manager(stock: Stock, name: str, version: str, so_far: Toolchain) -> Toolchain:
@@ -66,7 +72,8 @@ async def _by_npm(stock: Stock, name: str, version: str, so_far: Toolchain, node
                 except BuildFailed:
                     raise _no_such(name, f"the registry has no {exact}") from None
                 _link(name, directory, package)
-    return kept_at(stock.cache / place, {name: exact})
+    found = kept_at(stock.cache / place, {name: exact})
+    return replace(found, variables=_AS_IT_IS) if name == "pnpm" else found
 
 
 def _checked(name: str, version: str) -> str:
@@ -148,5 +155,5 @@ def _link(name: str, directory: Path, package: str) -> None:
 def _no_such(name: str, reason: str) -> BuildFailed:
     where = "engines or elm.json" if name == "elm" else "packageManager in package.json"
     return BuildFailed(
-        f"that {name} cannot be had ({reason}); correct {where}", code="package_manager_unknown"
+        f"that {name} cannot be had; correct {where}: {reason}", code="package_manager_unknown"
     )

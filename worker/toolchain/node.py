@@ -9,10 +9,11 @@ import os
 import platform
 import shutil
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
-from bot.core.errors import BuildFailed, Errored
+from bot.core.errors import BuildFailed, Errored, short
 from worker.sandbox import Mount
 from worker.toolchain import versions
 from worker.toolchain.kept import identified, once, remembered, used
@@ -80,7 +81,12 @@ def _will_do(own: str, text: str | None, today: dt.date) -> bool:
 
 
 def _here(stock: Stock, version: str) -> Toolchain:
-    return kept_at(stock.cache / f"node-{version}", {"node": version})
+    found = kept_at(stock.cache / f"node-{version}", {"node": version})
+    prefix = found.paths[0].parent
+    if not (prefix / "include/node/node.h").is_file():
+        return found
+    # A native module is compiled by these headers: node-gyp would fetch them from elsewhere.
+    return replace(found, variables={"npm_config_nodedir": str(prefix)})
 
 
 async def _machine_node(stock: Stock) -> Toolchain | None:
@@ -263,7 +269,7 @@ def _order(text: str) -> versions.Version:
 
 def _no_such_node(wanted: str, reason: str) -> BuildFailed:
     return BuildFailed(
-        f"Node.js {(wanted or 'lts')[:100]!r} cannot be had ({reason}); name one like 22 in "
-        ".nvmrc, engines or `node` of pushlane.toml",
+        f"Node.js {short(wanted or 'lts', 30)!r} cannot be had; name one like 22 in .nvmrc, "
+        f"engines or `node` of pushlane.toml: {reason}",
         code="node_version_unknown",
     )

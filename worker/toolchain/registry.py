@@ -13,7 +13,7 @@ from pathlib import Path
 
 import msgspec
 
-from bot.core.errors import BuildFailed, Errored
+from bot.core.errors import BuildFailed, Errored, short
 from worker.sandbox.passing import told
 
 _INSTALL_SECONDS = 600.0
@@ -26,16 +26,18 @@ async def npm_view(
 
     None where there is no such package. `paths` hold npm. Raises Errored where npm could not ask.
     """
-    argv = ["npm", "view", spec, field, "--json"]
+    argv = ["npm", "view", spec, field, "--json", "--loglevel=error"]
     code, said = await call(argv, _environment(cache, paths, environment), seconds=120)
     if code != 0:
         if "E404" in said or "ETARGET" in said or "No match" in said:
             return []
         raise Errored(f"npm could not tell about {spec}: {_tail(said)}", code="registry_failed")
-    # npm's warnings, which may hold quotes, come first on lines of their own.
-    begin = re.search(r"(?m)^[\"\[]", said)
+    # Behind whatever npm has to say besides.
+    begin = re.search(r'(?m)^["\[]', said)
+    if begin is None:
+        return []
     with contextlib.suppress(msgspec.DecodeError):
-        found = msgspec.json.decode(said[begin.start() :] if begin else "[]", type=str | list[str])
+        found = msgspec.json.decode(said[begin.start() :], type=str | list[str])
         return [found] if isinstance(found, str) else found
     return []
 
@@ -63,7 +65,8 @@ async def npm_install(
         return
     if "ETARGET" in said or "E404" in said:
         raise BuildFailed(
-            f"the registry has no {' '.join(specs)}; correct the version in the repository",
+            f"the registry has no {short(' '.join(specs), 60)}; correct the version in the "
+            "repository",
             code="version_unknown",
         )
     raise Errored(f"npm could not install {' '.join(specs)}: {_tail(said)}", code="registry_failed")

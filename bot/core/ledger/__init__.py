@@ -22,7 +22,7 @@ from bot.core.ledger.connection import (
 )
 from bot.core.ledger.logs import BuildLogs, LogLine
 from bot.core.ledger.projects import Projects
-from bot.core.ledger.records import Answer, Compared, Payload, Records, Request
+from bot.core.ledger.records import Answer, Beside, Compared, Payload, Records, Request
 from bot.core.ledger.refusals import Refusal, Refusals
 from bot.core.ledger.reports import Report, Reports
 from bot.core.ledger.restores import Restores
@@ -38,6 +38,7 @@ __all__ = [
     "Alias",
     "Aliases",
     "Answer",
+    "Beside",
     "BuildLogs",
     "Census",
     "Changes",

@@ -63,7 +63,7 @@ REDIS_CODES: Final = PASSING | {"redis_refused"}
 
 _PRELUDE: Final = (
     *("names", "changes", "doorbells", "endings"),
-    *("projects", "heads", "records", "deliveries", "aliases"),
+    *("projects", "further", "heads", "records", "pushes", "deliveries", "aliases"),
 )
 """What every verb begins with, in this order: each part may use those before it."""
 

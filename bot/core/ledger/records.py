@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Final, Literal, cast
 
 import msgspec
 
 from bot.core.deployment import (
     ZERO,
+    Deployment,
     Ignored,
     Push,
     Removal,
     Trigger,
     branch_slug,
+    further_slugs,
     new_id,
     project_slugs,
 )
-from bot.core.errors import Rejected
+from bot.core.errors import Rejected, Stopped
 from bot.core.ledger.connection import Connection
 
 REUSED = "this Idempotency-Key came before with another request; choose a new one for each request"
@@ -78,6 +81,20 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
         "overtaken",
     ]
     deployment: str = ""
+    beside: tuple[str, ...] = ()
+    """Those of the repository's further projects, where a push leads to them too."""
+
+
+class Beside(msgspec.Struct, frozen=True, kw_only=True):
+    """What the entry of a further project has led to."""
+
+    entry: str
+    project: str
+    """Its slug."""
+    deployment: str
+    """Empty where nothing was asked of this project."""
+    is_new: bool
+    """Whether the project was made by this."""
 
 
 NO_PAYLOAD: Final = Payload()
@@ -143,6 +160,39 @@ class Records:
             raise Rejected(REUSED, code="idempotency_key_reused", http_status=422)
         return found
 
+    async def spread(
+        self,
+        deployment: Deployment,
+        entries: Sequence[str],
+        *,
+        ref: str,
+        commit: str,
+        default_branch: str = "",
+    ) -> tuple[Beside, ...]:
+        """Records a main project's deployment, which is claimed, in the further projects too.
+
+        `entries` name those in the file of `commit`; what is new among them is made. Repeated it
+        leads to the same deployments. Raises `Stopped` when the claim is over.
+        """
+        arguments = {
+            "id": deployment.id,
+            "claim": deployment.claim,
+            "ref": ref,
+            "commit": commit,
+            "default_branch": default_branch,
+            "projects": [
+                {"entry": entry, "slugs": further_slugs(deployment.project, entry)}
+                for entry in entries
+            ],
+        }
+        word, *found = await self._record("spread", arguments)
+        if word != "spread":
+            raise Stopped(word)
+        return tuple(
+            Beside(entry=entry, project=slug, deployment=id_, is_new=new == "1")
+            for entry, slug, id_, new in zip(*[iter(found)] * 4, strict=True)
+        )
+
     async def cancel(self, id_: str, *, reason: str = "") -> str:
         """Calls a deployment off: `cancelled` (at once), `stopping`, `ended` or `unknown`."""
         return (await self._connection.call("cancel", {"id": id_, "reason": reason}))[0]
@@ -160,8 +210,8 @@ class Records:
 
 
 def _answer(words: list[str]) -> Answer:
-    outcome, deployment = words
-    return Answer(outcome=cast(Any, outcome), deployment=deployment)
+    outcome, deployment, *beside = words
+    return Answer(outcome=cast(Any, outcome), deployment=deployment, beside=tuple(beside))
 
 
 def _words(struct: msgspec.Struct) -> dict[str, str]:

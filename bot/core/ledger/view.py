@@ -19,7 +19,7 @@ OUTCOMES: Final = ("recorded", "repeated", "superseded", "removed", "late", "ign
 
 
 class Project(msgspec.Struct, frozen=True, kw_only=True):
-    """A repository with its settings."""
+    """A repository, or a part of one, with its settings."""
 
     slug: str
     repository: str
@@ -27,6 +27,10 @@ class Project(msgspec.Struct, frozen=True, kw_only=True):
     private: bool = True
     """So long as no delivery has said otherwise."""
     default_branch: str = ""
+    main: str = ""
+    """The slug of its repository's main project, for a further one; else empty."""
+    entry: str = ""
+    """What the repository's file calls a further project; else empty."""
     production_branch: str = ""
     """The branch that goes live; the default branch unless a person says otherwise."""
     seq: int = 0
@@ -99,8 +103,11 @@ def to_deployment(flat: Sequence[str]) -> Deployment:
 
 def from_fields(fields: dict[str, Any]) -> Deployment:
     """A record from what HGETALL answers a client."""
-    claims = tuple(filter(None, str(fields.pop("claims", "")).split(",")))
-    return msgspec.convert({**fields, "claims": claims}, Deployment, strict=False)
+    lists = {
+        name: tuple(filter(None, str(fields.pop(name, "")).split(",")))
+        for name in ("claims", "beside")
+    }
+    return msgspec.convert({**fields, **lists}, Deployment, strict=False)
 
 
 def _delivery(guid: str, fields: dict[str, str]) -> Delivery:

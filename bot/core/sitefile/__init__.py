@@ -13,12 +13,12 @@ from bot.core.sitefile import bounds, netlify, pushlane, vercel
 from bot.core.sitefile.bounds import LIMIT
 from bot.core.sitefile.choosing import skip_reason, watch_reason
 from bot.core.sitefile.globs import matches
-from bot.core.sitefile.records import FILE, Build, Headers, Redirect, Site, Sitefile
+from bot.core.sitefile.records import FILE, Build, Entry, Headers, Redirect, Site, Sitefile
 from bot.core.sitefile.said import Said
 
 __all__ = [
-    "DECIDING", "FILE", "FILES", "LIMIT", "Build", "Headers", "Redirect", "Site", "Sitefile",
-    "context_of", "matches", "parse", "read", "skip_reason", "watch_reason",
+    "DECIDING", "FILE", "FILES", "LIMIT", "Build", "Entry", "Headers", "Redirect", "Site",
+    "Sitefile", "context_of", "matches", "parse", "read", "skip_reason", "watch_reason",
 ]  # fmt: skip
 
 DECIDING: Final = (FILE, netlify.FILE, vercel.FILE)
@@ -92,6 +92,7 @@ def _together(said: Sequence[Said], unserved: Sequence[str]) -> Sitefile:
     return Sitefile(
         build=Build(**build, environment=variables),
         site=Site(**site),
+        projects=first.projects if first else (),
         redirects=first.redirects if first else (),
         headers=first.headers if first else (),
         notes=tuple(_notes(said, told_by)),

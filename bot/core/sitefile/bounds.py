@@ -8,7 +8,7 @@ from typing import Any, Final, TypeVar
 
 import msgspec
 
-from bot.core.errors import BuildFailed
+from bot.core.errors import BuildFailed, short
 
 T = TypeVar("T")
 
@@ -59,7 +59,7 @@ def shaped(found: object, shape: type[T], *, file: str, under: str = "") -> T:
         where = _PLACE.sub(r"\1", place.strip("`"))
         where = ".".join(part for part in (under, where) if part).replace(".[", "[")
         words = f"{reason[:1].lower()}{reason[1:]}"
-        raise invalid(file, f"is wrong at `{where or 'the top'}`: {words}") from None
+        raise invalid(file, f"is wrong at `{short(where, 60) or 'the top'}`: {words}") from None
 
 
 def inside(path: str, *, file: str, key: str, base: str = "", rooted: bool = False) -> str:
@@ -80,7 +80,7 @@ def inside(path: str, *, file: str, key: str, base: str = "", rooted: bool = Fal
         elif part not in ("", "."):
             whole.append(part)
     if any(part.lower() == ".git" for part in whole):
-        raise invalid(file, f"has `{key} = {path!r}`; .git cannot be built or published")
+        raise invalid(file, f"has `{key} = {short(path, 40)!r}`; .git cannot be built or published")
     return "/".join(whole)
 
 
@@ -100,7 +100,7 @@ def environment(found: object, *, file: str, key: str) -> dict[str, str]:
     variables = shaped(found, dict[str, str], file=file, under=key)
     for name in variables:
         if not _NAME.fullmatch(name):
-            raise invalid(file, f"has {name[:100]!r} in [{key}], which is no variable's name")
+            raise invalid(file, f"has {short(name, 40)!r} in [{key}], which is no variable's name")
     refuse_nul(*variables.values(), file=file, key=key)
     return variables
 
@@ -119,7 +119,9 @@ def refuse_nul(*texts: str | None, file: str, key: str) -> None:
 
 
 def _outside(path: str, file: str, key: str) -> BuildFailed:
-    return invalid(file, f"has `{key} = {path!r}`; it takes a path inside the repository")
+    return invalid(
+        file, f"has `{key} = {short(path, 40)!r}`; it takes a path inside the repository"
+    )
 
 
 def _text(body: bytes, file: str) -> str:

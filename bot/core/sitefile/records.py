@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Final
+from typing import Annotated, Any, Final
 
 import msgspec
 
@@ -39,6 +39,15 @@ class Build(msgspec.Struct, frozen=True, kw_only=True):
     among them."""
 
 
+class Entry(msgspec.Struct, frozen=True, kw_only=True):
+    """One of `[[projects]]`: a further site of the same repository."""
+
+    name: str
+    build: dict[str, Any] = {}
+    """Keys of `Build` that it says, but `environment`."""
+    environment: dict[str, str] = {}
+
+
 class Site(msgspec.Struct, frozen=True, kw_only=True):
     """How to serve."""
 
@@ -65,6 +74,7 @@ class Sitefile(msgspec.Struct, frozen=True, kw_only=True):
     """All of it; every part has a default, so that no file is an empty one."""
 
     build: Build = Build()
+    projects: tuple[Entry, ...] = ()
     site: Site = Site()
     redirects: Annotated[tuple[Redirect, ...], msgspec.Meta(max_length=10_000)] = ()
     headers: Annotated[tuple[Headers, ...], msgspec.Meta(max_length=10_000)] = ()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from bot.core.sitefile.records import Headers, Redirect
+from bot.core.sitefile.records import Entry, Headers, Redirect
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -18,6 +18,7 @@ class Said:
     environment: dict[str, str] = field(default_factory=dict)
     site: dict[str, Any] = field(default_factory=dict)
     """Keys of `Site`."""
+    projects: tuple[Entry, ...] = ()
     redirects: tuple[Redirect, ...] = ()
     headers: tuple[Headers, ...] = ()
     warnings: tuple[str, ...] = ()

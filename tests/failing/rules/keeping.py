@@ -152,7 +152,7 @@ MUTANTS: Final = (
         "catch-up: found",
         "the late delivery of what was found already is deployed again",
         "record",
-        "if twin and was_found(twin) then",
+        "if twin and was_found(twin, push) then",
         NEVER,
         by="ledger_rounds::"
         "test_the_late_delivery_of_what_was_found_and_is_newest_no_more_is_the_same_one",

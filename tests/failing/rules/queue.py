@@ -131,7 +131,7 @@ MUTANTS: Final = (
         "GUID dedupe",
         "the same GUID is another push",
         "record",
-        "if seen and seen ~= '' then return {'repeated', seen} end",
+        "if seen and seen ~= '' then return led('repeated', seen) end",
         "",
         by="ledger_records::test_what_is_delivered_again_after_a_newer_push_is_still_the_old_push",
     ),
@@ -139,7 +139,7 @@ MUTANTS: Final = (
         "newest-commit dedupe",
         "what is the newest of its branch already is deployed again",
         "record",
-        "if newest.commit == args.after and (newest.deployment or '') ~= '' then",
+        "if newest.commit == push.after and (newest.deployment or '') ~= '' then",
         NEVER,
         by="ledger_records::"
         "test_a_request_before_any_push_makes_the_project_and_the_first_push_adopts_it",

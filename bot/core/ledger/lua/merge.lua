@@ -48,6 +48,11 @@ local function merge_project(slug, version, fields)
   if theirs ~= '0' and fields.repository_id ~= '0' and theirs ~= fields.repository_id then
     return 'taken'
   end
+  local main, entry = unpack(redis.call('HMGET', project, 'main', 'entry'))
+  local is_here = redis.call('EXISTS', project) == 1
+  if is_here and ((main or '') ~= (fields.main or '') or (entry or '') ~= (fields.entry or '')) then
+    return 'taken'
+  end
   if tonumber(version_of('project:' .. slug)) >= tonumber(version) then return 'known' end
   local pushed_at = redis.call('HGET', project, 'pushed_at') or '0'
   if tonumber(pushed_at) > tonumber(fields.pushed_at or '0') then fields.pushed_at = pushed_at end
@@ -64,9 +69,13 @@ local function merge_project(slug, version, fields)
   end
   write(project, fields)
   redis.call('ZADD', key('projects'), fields.created_at, slug)
-  redis.call('SET', key('name:' .. string.lower(fields.repository)), slug)
-  if fields.repository_id ~= '0' then
-    redis.call('SET', key('repository:' .. fields.repository_id), slug)
+  if (fields.main or '') ~= '' then
+    index_further(fields.main, fields.entry, slug)
+  else
+    redis.call('SET', key('name:' .. string.lower(fields.repository)), slug)
+    if fields.repository_id ~= '0' then
+      redis.call('SET', key('repository:' .. fields.repository_id), slug)
+    end
   end
   raise(slug, seq)
   return 'merged'

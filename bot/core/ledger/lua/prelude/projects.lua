@@ -39,19 +39,27 @@ local function change_secrets(slug)
   save('secrets:' .. slug)
 end
 
-local function make_project(repository, repository_id, slugs)
+-- Makes a project under the first of the slugs that is free.
+local function begin_project(repository, repository_id, slugs)
   for _, slug in ipairs(slugs) do
     if redis.call('EXISTS', key('project:' .. slug)) == 0 then
       redis.call('HSET', key('project:' .. slug), 'slug', slug, 'repository', repository,
         'repository_id', repository_id, 'default_branch', '', 'production_branch', '',
         'seq', '0', 'created_at', text(now))
       redis.call('ZADD', key('projects'), now, slug)
-      redis.call('SET', key('name:' .. string.lower(repository)), slug)
-      change_project(slug)
       return slug
     end
   end
   return nil
+end
+
+local function make_project(repository, repository_id, slugs)
+  local slug = begin_project(repository, repository_id, slugs)
+  if slug then
+    redis.call('SET', key('name:' .. string.lower(repository)), slug)
+    change_project(slug)
+  end
+  return slug
 end
 
 -- What a delivery says of its repository; a late one does not rename it back.
@@ -62,16 +70,19 @@ local function learn(slug, repository, repository_id, default_branch, private, p
     return cjson.encode(redis.call('HMGET', project, 'repository', 'repository_id', 'private',
       'default_branch'))
   end
-  local known, before = settings(), redis.call('HGET', project, 'repository')
-  if before and string.lower(before) ~= string.lower(repository)
+  local known = settings()
+  local before, main = unpack(redis.call('HMGET', project, 'repository', 'main'))
+  local is_further = (main or '') ~= ''
+  if not is_further and before and string.lower(before) ~= string.lower(repository)
     and redis.call('GET', key('name:' .. string.lower(before))) == slug then
     redis.call('DEL', key('name:' .. string.lower(before)))
   end
   redis.call('HSET', project, 'repository', repository, 'pushed_at', pushed_at, 'private', private)
-  redis.call('SET', key('name:' .. string.lower(repository)), slug)
-  if repository_id ~= '0' then
-    redis.call('HSET', project, 'repository_id', repository_id)
-    redis.call('SET', key('repository:' .. repository_id), slug)
+  if repository_id ~= '0' then redis.call('HSET', project, 'repository_id', repository_id) end
+  -- The name and the id lead to the main project of the repository, and that one to the others.
+  if not is_further then
+    redis.call('SET', key('name:' .. string.lower(repository)), slug)
+    if repository_id ~= '0' then redis.call('SET', key('repository:' .. repository_id), slug) end
   end
   if default_branch ~= '' then redis.call('HSET', project, 'default_branch', default_branch) end
   if settings() ~= known then change_project(slug) end

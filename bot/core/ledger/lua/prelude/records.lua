@@ -13,8 +13,9 @@ end
 local function create(id, slug, fields, high)
   local project = key('project:' .. slug)
   fields.id, fields.project, fields.status = id, slug, 'received'
-  fields.repository, fields.repository_id, fields.private =
-    unpack(redis.call('HMGET', project, 'repository', 'repository_id', 'private'))
+  fields.repository, fields.repository_id, fields.private, fields.entry =
+    unpack(redis.call('HMGET', project, 'repository', 'repository_id', 'private', 'entry'))
+  fields.entry = fields.entry or nil
   fields.private = fields.private or '1'
   fields.received_at, fields.order = text(now), order
   fields.priority = high and 'high' or 'normal'
