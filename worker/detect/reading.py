@@ -44,7 +44,7 @@ def look(source: Path, root: str = "", *, by: str = "pushlane.toml") -> Source:
     parts = tree.parts_of(root)
     if parts and not tree.is_directory(source, parts):
         raise BuildFailed(
-            f"{by} says to work in {short(root, 40)!r}, which is no directory of the repository: "
+            f"{by} says to work in {short(root, 30)!r}, which is no directory of the repository: "
             "mend it there",
             code="root_missing",
         )
