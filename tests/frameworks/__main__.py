@@ -6,6 +6,7 @@ import argparse
 import asyncio
 import fcntl
 import json
+import signal
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -94,6 +95,9 @@ def main() -> int:
     pairs = [known.pairs[name] for name in asked.pairs] or list(known.pairs.values())
     home = kept.home()
     home.mkdir(parents=True, exist_ok=True)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        # Also where the shell that started this ignores it: all that runs here ends in order.
+        signal.signal(number, signal.default_int_handler)
     with (home / "lock").open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
