@@ -11,7 +11,7 @@ from rich.table import Table
 from tests.frameworks.catalogue import Catalogue
 
 Row = Mapping[str, Any]
-_WIDTH = 150
+_WIDTH = 190
 
 
 def show(console: Console, rows: Sequence[Row], catalogue: Catalogue) -> None:

@@ -16,7 +16,7 @@ from tests.frameworks.repositories import EVENING, MORNING, Files, evening, site
 LONGEST: Final = 900.0
 """Seconds that one push may take to its end."""
 _NAMED: Final = re.compile(r"""(?:src|href)=["']?([^"'\s>]+\.m?js)\b""")
-_VERSIONS: Final = re.compile(r"(?m)^(?:\S+ )?((?:[a-z]+ \d[\w.+-]*)(?:, [a-z]+ \d[\w.+-]*)*)$")
+_VERSIONS: Final = re.compile(r"(?m)^((?:[a-z]+ \d[\w.+-]*)(?:, [a-z]+ \d[\w.+-]*)*)$")
 
 
 @dataclass(slots=True, kw_only=True)
@@ -82,7 +82,7 @@ async def attempt(
 def _framework(record: dict[str, Any], log: str) -> str:
     told = record.get("framework") or ""
     # The first line of the log that says a choice: "Vite, by package.json…".
-    found = re.search(r"(?m)^(?:\S+ )?([^,\n]+?)(?: in [^,\n]+, since the top has no site)?, "
+    found = re.search(r"(?m)^([^,\n]+?)(?: in [^,\n]+, since the top has no site)?, "
                       r"(?:by|no build|nothing)", log)  # fmt: skip
     return str(told) or (found[1] if found else "")
 

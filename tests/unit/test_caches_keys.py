@@ -46,6 +46,12 @@ def test_other_sources_with_the_same_lock_file_have_the_same_key(tmp_path: Path)
     assert (one.bound, one.locked, one.repeated) == ("", True, ())
 
 
+@pytest.mark.parametrize("range_", ["~7.8.2", "^1.0.0", "npm:ms@2", "latest", ""])
+def test_a_range_of_versions_binds_nothing(tmp_path: Path, range_: str) -> None:
+    package = json.dumps({"dependencies": {"rxjs": range_}})
+    assert decided(tmp_path, {**FILES, "package.json": package}).bound == ""
+
+
 @pytest.mark.parametrize(
     "change",
     [
@@ -79,6 +85,11 @@ def test_the_tools_the_environment_and_the_command_are_in_the_key(tmp_path: Path
         ({".pnpmfile.cjs": ""}, "pnpm install", ".pnpmfile.cjs"),
         ({"requirements.txt": "-e .\n"}, "npm ci", "a local path in requirements.txt"),
         ({"requirements.txt": "-r a/b.txt\n"}, "npm ci", "a/b.txt, which requirements.txt names"),
+        (
+            {"package.json": json.dumps({"dependencies": {"a": "~/a"}})},
+            "npm ci",
+            "`~/a` in package.json",
+        ),
         (
             {"package.json": json.dumps({"dependencies": {"a": "file:./a"}})},
             "npm ci",

@@ -163,3 +163,11 @@ def test_the_theme_and_the_plugins_of_mkdocs_are_installed_where_no_file_asks_fo
 def test_the_repositorys_own_requirements_and_gems_decide_jekylls_way() -> None:
     assert plan({"_config.yml": "", "Gemfile": "gem 'jekyll'"}).install == ""
     assert "bundle install" in plan({"_config.yml": "", "Gemfile": "gem 'just-the-docs'"}).install
+
+
+def test_yarn_1_takes_a_packages_word_on_node_for_advice_as_the_others_do() -> None:
+    package = '{"dependencies": {"vite": "8"}, "scripts": {"build": "vite build"}}'
+    classic = plan({"package.json": package, "yarn.lock": "# yarn lockfile v1\n"})
+    assert classic.environment["YARN_IGNORE_ENGINES"] == "true"
+    berry = plan({"package.json": package, "yarn.lock": "__metadata:\n  version: 8\n"})
+    assert "YARN_IGNORE_ENGINES" not in berry.environment

@@ -198,7 +198,7 @@ def _reaching(found: Mapping[str, bytes], packages: Mapping[str, dict[str, Any]]
     for path, package in packages.items():
         for kind in ("dependencies", "devDependencies", "optionalDependencies"):
             for wanted in _table(package, kind).values():
-                if isinstance(wanted, str) and re.match(r"(file:|\.|/|~)", wanted):
+                if isinstance(wanted, str) and re.match(r"(file:|\.|/|~/)", wanted):
                     return f"`{wanted}` in {path}"
         if "injected" in str(package.get("dependenciesMeta", "")):
             return f"dependenciesMeta of {path}"

@@ -76,6 +76,9 @@ def packages(source: Source, place: Place, environment: Mapping[str, str]) -> Pa
         notes += ((f"{home.within(file)} does not fit package.json (it lacks {lacks}): "
                   "the packages are installed by package.json"),)  # fmt: skip
     said: dict[str, str] = {}
+    if name == "yarn" and not berry:
+        # npm and pnpm warn where a package names no Node.js as new as this one; Yarn 1 ends there.
+        said["YARN_IGNORE_ENGINES"] = "true"
     if file == "package-lock.json" and b'"lockfileVersion": 1,' in home.contents.get(file, b""):
         said["npm_config_legacy_peer_deps"] = "true"
         notes += (("package-lock.json is by an npm before 7, which knew no conflicts between peer "
