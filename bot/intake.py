@@ -212,7 +212,7 @@ class Intake:
         return {name: body for name, body in found if body is not None}
 
     async def _asked(self, deployment: Deployment, files: dict[str, bytes]) -> Sitefile:
-        context = sitefile.context_of(production=deployment.production)
+        context = sitefile.netlify_context(production=deployment.production)
         return await asyncio.to_thread(
             sitefile.read, files, context=context, branch=deployment.branch
         )

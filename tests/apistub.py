@@ -11,7 +11,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -125,6 +125,10 @@ class Told:
     code: int
     out: str
     err: str
+
+
+Pushlane: TypeAlias = Callable[..., Told]
+"""The command as a function of its words."""
 
 
 def tell(capsys: pytest.CaptureFixture[str], *words: str) -> Told:

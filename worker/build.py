@@ -132,8 +132,9 @@ async def build(
     asked = monorepo.asked_of(whole, part, told.settings)
     if asked is None:
         raise BuildFailed(monorepo.not_named(whole, part), code="project_not_named")
-    by = asked.told_by.get("root", "the project's settings")
-    looked = await asyncio.to_thread(detect.look, under_way.source, asked.build.root, by=by)
+    looked = await asyncio.to_thread(
+        detect.look, under_way.source, asked.build.root, by=asked.file_of("root")
+    )
     plan = await asyncio.to_thread(detect.detect, looked, asked)
     for line in (plan.reason, *plan.notes, *asked.notes, *asked.warnings):
         await log.say(line)
@@ -160,7 +161,7 @@ def _asked(source: Path, deployment: Deployment) -> Sitefile:
     found = ((name, tree.read(source, name, most=sitefile.LIMIT + 1)) for name in sitefile.FILES)
     return sitefile.read(
         {name: body for name, body in found if body is not None},
-        context=sitefile.context_of(production=deployment.production),
+        context=sitefile.netlify_context(production=deployment.production),
         branch=deployment.branch,
     )
 
@@ -336,7 +337,7 @@ def _environment(
         "COMMIT_REF": deployment.commit,
         "BRANCH": deployment.branch,
         "HEAD": deployment.branch,
-        "CONTEXT": sitefile.context_of(production=deployment.production),
+        "CONTEXT": sitefile.netlify_context(production=deployment.production),
         "URL": production,
         "DEPLOY_URL": settings.site_url(deployment_label(deployment.id, deployment.project)),
         "DEPLOY_PRIME_URL": branch,

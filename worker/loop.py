@@ -126,9 +126,11 @@ class Worker:
         try:
             workspace = await rooms.enter_async_context(self.shop.sandbox.workspace())
             told = await self._told(deployment, lease, written)
+            # What may be a fork's gets no secrets, and neither finds nor leaves anything.
+            store = self.shop.store if context_of(deployment) is not None else None
             caches = await rooms.enter_async_context(
                 Caches(
-                    self.shop.store,
+                    store,
                     deployment,
                     workspace,
                     secrets=(*self.secrets, *told.secrets.values()),

@@ -9,11 +9,10 @@ import msgspec
 
 from bot.core.deployment import slug_is_taken_form
 from bot.core.errors import Rejected
-from bot.core.sitefile import Sitefile
+from bot.core.sitefile import VARIABLE, Sitefile
 
 SLUG_LONGEST: Final = 40
 _SLUG: Final = re.compile(r"[a-z0-9](-?[a-z0-9])*")
-_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}")
 _BRANCH: Final = re.compile(
     r"(?!.*(\.\.|@\{|//|\.lock(/|$)|/\.|\.$|/$))(?![-/])[^\x00-\x20\x7f~^:?*\[\\]{1,900}"
 )
@@ -41,6 +40,11 @@ class ProjectSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     """Builds find only what was kept in this one: another number clears the caches everywhere."""
 
 
+_NOTHING: Final = ProjectSettings()
+_KEYS: Final = ("root", "command", "install", "output", "node", "watch", "skip_branches")
+"""Those that stand for a key of `[build]`; its default there is the one here."""
+
+
 def settings_of(given: dict[str, Any], before: ProjectSettings | None = None) -> ProjectSettings:
     """The settings that `given` makes of those from `before`; without any, of the defaults.
 
@@ -55,7 +59,7 @@ def settings_of(given: dict[str, Any], before: ProjectSettings | None = None) ->
     if made.production_branch and not _BRANCH.fullmatch(made.production_branch):
         raise _invalid(f"production_branch is {made.production_branch[:100]!r}; it takes a branch")
     for name in made.environment:
-        if not _NAME.fullmatch(name):
+        if not VARIABLE.fullmatch(name):
             raise _invalid(f"environment has {name[:140]!r}, which is no variable's name")
     texts = (made.command, made.install, made.node, *made.environment.values())
     if any("\0" in text for text in texts if text):
@@ -77,20 +81,16 @@ def check_slug(slug: str) -> None:
 
 def overlaid(asked: Sitefile, settings: ProjectSettings) -> Sitefile:
     """The repository's file over the project's settings: what it says wins, name by name."""
-    build = asked.build
+    unsaid = {
+        key: getattr(settings, key)
+        for key in _KEYS
+        if getattr(asked.build, key) == getattr(_NOTHING, key) != getattr(settings, key)
+    }
+    environment = {**settings.environment, **asked.build.environment}
     return msgspec.structs.replace(
         asked,
-        build=msgspec.structs.replace(
-            build,
-            root=build.root or settings.root,
-            command=settings.command if build.command is None else build.command,
-            install=settings.install if build.install is None else build.install,
-            output=build.output or settings.output,
-            node=build.node or settings.node,
-            watch=build.watch or settings.watch,
-            skip_branches=build.skip_branches or settings.skip_branches,
-            environment={**settings.environment, **build.environment},
-        ),
+        build=msgspec.structs.replace(asked.build, **unsaid, environment=environment),
+        told_by={**asked.told_by, **dict.fromkeys(unsaid, "the project's setting")},
     )
 
 

@@ -23,13 +23,13 @@ from cryptography.hazmat.primitives.kdf.scrypt import Scrypt
 
 from bot.core.deployment import Deployment
 from bot.core.errors import Errored, Rejected
+from bot.core.sitefile import VARIABLE
 
 SHORTEST: Final = 6
 """Characters. What is shorter cannot be masked: it stands in every other line by chance."""
 LONGEST: Final = 65_536
 """Bytes of a value."""
 
-_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}")
 _TAKEN: Final = re.compile(
     r"PATH|HOME|USER|LOGNAME|SHELL|PWD|TMPDIR|LANG|LC_ALL|CI|BRANCH|HEAD|CONTEXT|URL|COMMIT_REF"
     r"|DEPLOY_(ID|URL|PRIME_URL)|REPOSITORY_URL|PUSHLANE(_.*)?|LD_.*|(HTTPS?|ALL|NO)_PROXY"
@@ -43,7 +43,7 @@ _SALT: Final = b"pushlane build secrets"
 
 
 class Context(StrEnum):
-    """For which deployments a secret is meant. The values are Netlify's words."""
+    """For which deployments a secret is meant."""
 
     PRODUCTION = "production"
     PREVIEW = "preview"
@@ -98,7 +98,7 @@ def secrets_for(deployment: Deployment, held: Held, keyring: Keyring) -> dict[st
 
 def check_name(name: str) -> None:
     """Raises `Rejected` (400 `secret_name_invalid`) for what can be no secret's name."""
-    if not _NAME.fullmatch(name):
+    if not VARIABLE.fullmatch(name):
         raise Rejected(
             f"{name[:140]!r} is no variable's name; it takes letters, digits and _, "
             "not a digit first",

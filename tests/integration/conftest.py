@@ -12,6 +12,7 @@ import pytest
 
 from bot.core.bucket import Bucket
 from bot.core.ledger import Ledger, open_ledger
+from tests.apistub import TOKEN, Pushlane, Stub, serve, tell
 from tests.conftest import S3
 from tests.onlookers import SECRET, Receiver, client_of, receiving
 from tests.sources import Quarry, a_quarry
@@ -97,3 +98,18 @@ async def quarry(github: StandIn, bucket: Bucket, tmp_path: Path) -> AsyncIterat
     """Sources of that GitHub, with mirrors of their own."""
     async with a_quarry(github, bucket, tmp_path) as found:
         yield found
+
+
+@pytest.fixture
+def stub(monkeypatch: pytest.MonkeyPatch) -> Iterator[Stub]:
+    """A server that answers as the API documents; the command is signed in there."""
+    with serve() as made:
+        monkeypatch.setenv("PUSHLANE_URL", made.url)
+        monkeypatch.setenv("PUSHLANE_TOKEN", TOKEN)
+        yield made
+
+
+@pytest.fixture
+def pushlane(stub: Stub, capsys: pytest.CaptureFixture[str]) -> Pushlane:
+    """The command, in this process."""
+    return lambda *words: tell(capsys, *words)

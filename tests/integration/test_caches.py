@@ -14,6 +14,7 @@ import pytest
 
 from bot.core.deployment import Status
 from bot.core.lease import held
+from bot.core.ledger import Request
 from tests.builders import a_push
 from tests.caching import LISTING, SPOIL, built, published, site
 from tests.conftest import S3
@@ -53,6 +54,20 @@ async def test_a_preview_uses_what_production_kept_and_never_the_other_way_round
     lower, said = await built(bench, site(LISTING), branch="third")
     assert f"Packages: kept from {preview.id}" in said
     assert {each.status for each in (preview, production, lower)} == {Status.READY}
+
+
+async def test_what_may_be_a_forks_finds_nothing_and_leaves_nothing(bench: Bench) -> None:
+    mine, _ = await built(bench, site(LISTING))
+    pull = Request(project=mine.project, ref="refs/pull/5/head")
+    for _ in range(2):
+        claimed = await bench.asked(site(LISTING), pull)
+        await bench.worker.loop().attend(claimed)
+        said = await bench.log(claimed)
+        assert (await bench.record(claimed.id)).status is Status.READY, said
+        assert "$ npm ci" in said
+    # A preview looks at its own level first: nothing of theirs lies there.
+    _, said = await built(bench, site(LISTING), branch="other")
+    assert f"Packages: kept from {mine.id}" in said
 
 
 async def test_a_script_that_may_read_the_source_binds_the_packages_to_it(bench: Bench) -> None:

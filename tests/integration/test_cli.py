@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
-from typing import TypeAlias
 
 import pytest
 from rich.cells import cell_len
@@ -14,7 +12,7 @@ from tests.apistub import (
     ID,
     OLDER,
     RESET,
-    TOKEN,
+    Pushlane,
     Reply,
     Stub,
     Told,
@@ -24,12 +22,9 @@ from tests.apistub import (
     line,
     problem,
     record,
-    serve,
-    tell,
     whole_way,
 )
 
-Pushlane: TypeAlias = Callable[..., Told]
 MOVE = {
     "alias": "site",
     "url": "http://site.sites.test",
@@ -59,19 +54,6 @@ QUEUE = {
     "builds_per_minute": 1.5,
     "verdict": "normal",
 }
-
-
-@pytest.fixture
-def stub(monkeypatch: pytest.MonkeyPatch) -> Iterator[Stub]:
-    with serve() as made:
-        monkeypatch.setenv("PUSHLANE_URL", made.url)
-        monkeypatch.setenv("PUSHLANE_TOKEN", TOKEN)
-        yield made
-
-
-@pytest.fixture
-def pushlane(stub: Stub, capsys: pytest.CaptureFixture[str]) -> Pushlane:
-    return lambda *words: tell(capsys, *words)
 
 
 def test_list_is_a_table_that_marks_what_is_live_and_spells_out_hostile_messages(

@@ -6,8 +6,6 @@ import json
 import os
 import signal
 import subprocess
-from collections.abc import Callable, Iterator
-from typing import TypeAlias
 
 import pytest
 
@@ -18,38 +16,27 @@ from tests.apistub import (
     OLDER,
     RESET,
     STAGES,
-    TOKEN,
+    Pushlane,
     Reply,
     Stub,
-    Told,
     at_terminal,
     changed,
     end,
     line,
     problem,
     record,
-    serve,
-    tell,
     whole_way,
 )
 
-Pushlane: TypeAlias = Callable[..., Told]
 READY = record("ready")
 
 
 @pytest.fixture
-def stub(monkeypatch: pytest.MonkeyPatch) -> Iterator[Stub]:
-    with serve() as made:
-        made.on("POST", "/deployments", Reply(record("received"), status=202))
-        made.streams(ID, whole_way(READY))
-        monkeypatch.setenv("PUSHLANE_URL", made.url)
-        monkeypatch.setenv("PUSHLANE_TOKEN", TOKEN)
-        yield made
-
-
-@pytest.fixture
-def pushlane(stub: Stub, capsys: pytest.CaptureFixture[str]) -> Pushlane:
-    return lambda *words: tell(capsys, *words)
+def stub(stub: Stub) -> Stub:
+    """One that takes a deployment and brings it live."""
+    stub.on("POST", "/deployments", Reply(record("received"), status=202))
+    stub.streams(ID, whole_way(READY))
+    return stub
 
 
 def test_a_repository_of_several_projects_is_followed_in_each(

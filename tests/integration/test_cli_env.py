@@ -9,16 +9,13 @@ import select
 import subprocess
 import termios
 import time
-from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 import pytest
 
-from tests.apistub import COMMAND, TOKEN, Stub, Told, problem, serve, tell
-
-Pushlane: TypeAlias = Callable[..., Told]
+from tests.apistub import COMMAND, Pushlane, Stub, Told, problem
 
 VALUE = "hunter2-is-my-password"
 SECRET = {
@@ -35,19 +32,6 @@ PROJECT: dict[str, Any] = {
     "pinned": False,
     "settings": {"root": "docs", "command": None, "watch": ["a/**"], "environment": {"A": "b"}},
 }
-
-
-@pytest.fixture
-def stub(monkeypatch: pytest.MonkeyPatch) -> Iterator[Stub]:
-    with serve() as made:
-        monkeypatch.setenv("PUSHLANE_URL", made.url)
-        monkeypatch.setenv("PUSHLANE_TOKEN", TOKEN)
-        yield made
-
-
-@pytest.fixture
-def pushlane(stub: Stub, capsys: pytest.CaptureFixture[str]) -> Pushlane:
-    return lambda *words: tell(capsys, *words)
 
 
 def typed(monkeypatch: pytest.MonkeyPatch, given: bytes) -> None:

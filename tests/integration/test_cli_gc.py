@@ -3,27 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
-from typing import Any, TypeAlias
+from typing import Any
 
-import pytest
-
-from tests.apistub import TOKEN, Stub, Told, problem, serve, tell
-
-Pushlane: TypeAlias = Callable[..., Told]
-
-
-@pytest.fixture
-def stub(monkeypatch: pytest.MonkeyPatch) -> Iterator[Stub]:
-    with serve() as made:
-        monkeypatch.setenv("PUSHLANE_URL", made.url)
-        monkeypatch.setenv("PUSHLANE_TOKEN", TOKEN)
-        yield made
-
-
-@pytest.fixture
-def pushlane(stub: Stub, capsys: pytest.CaptureFixture[str]) -> Pushlane:
-    return lambda *words: tell(capsys, *words)
+from tests.apistub import Pushlane, Stub, Told, problem
 
 
 def a_round(**changes: Any) -> dict[str, Any]:

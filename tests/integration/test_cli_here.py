@@ -11,9 +11,9 @@ import signal
 import stat
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 import httpx2
 import pytest
@@ -22,10 +22,9 @@ from bot.core.deployment import Status
 from bot.core.ledger import open_ledger
 from bot.embedded import start_valkey
 from bot.embedded.ports import kept_ports
-from tests.apistub import COMMAND, TOKEN, Stub, Told, serve, tell
+from tests.apistub import COMMAND, TOKEN, Pushlane, Stub, Told, serve, tell
 from tests.conftest import S3
 
-Pushlane: TypeAlias = Callable[..., Told]
 VERBS = (
     "up", "login", "doctor", "deploy", "list", "status", "logs", "redeploy", "cancel", "promote",
     "rollback", "unpin", "projects", "queue", "deliveries", "redeliver",

@@ -81,7 +81,7 @@ def test_nothing_is_installed_where_nothing_is_asked_for() -> None:
     ("files", "toml", "rest", "version", "why"),
     [
         ({".nvmrc": "v20.1.0\n", ".node-version": "18"}, '[build]\nnode = "22"', {}, "22",
-         "the repository's settings"),
+         "pushlane.toml"),
         ({".nvmrc": "20"}, '[build.environment]\nNODE_VERSION = "22"', {}, "22", "NODE_VERSION"),
         ({".nvmrc": "# ours\nv20.1.0\n", ".node-version": "19"}, "", {}, "v20.1.0", ".nvmrc"),
         ({".node-version": "18\n"}, "", {}, "18", ".node-version"),

@@ -95,7 +95,7 @@ def file(name: str, text: str) -> Callable[[Path], object]:
 FAILURES: Final[list[tuple[Callable[[Path], object], str]]] = [
     (a_link_that_leaves, "copy the file instead"),
     (a_directory_as_a_link, "by `output` in pushlane.toml"),
-    (lambda top: look(top, LONG, by="the project's settings"), "mend it there"),
+    (lambda top: look(top, LONG, by="the project's setting"), "mend it there"),
     (lambda _: Package.of(b"{" * 9000, LONG), "cannot be read; mend it"),
     (lambda _: plan({"package.json": '{"name": 1, }'}), "package.json cannot be read; mend it"),
     (

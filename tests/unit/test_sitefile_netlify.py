@@ -7,7 +7,7 @@ import time
 import pytest
 
 from bot.core.errors import BuildFailed
-from bot.core.sitefile import LIMIT, Build, Sitefile, context_of, read
+from bot.core.sitefile import LIMIT, Build, Sitefile, netlify_context, read
 
 WHOLE = """
 [build]
@@ -62,13 +62,13 @@ def test_production_gets_build_and_its_own_context() -> None:
 
 
 def test_a_branch_gets_its_contexts_the_most_particular_last() -> None:
-    word = context_of(production=False)
+    word = netlify_context(production=False)
     assert asked(WHOLE, context=word, branch="x").build.command == "hugo -D"
     own = asked(WHOLE, context=word, branch="feat-x").build
     assert (own.command, own.environment["HUGO_ENV"]) == ("echo x", "x")
     like = asked(WHOLE, context=word, branch="feat/y").build
     assert (like.command, like.output) == ("hugo -D", "features")
-    assert context_of(production=True) == "production"
+    assert netlify_context(production=True) == "production"
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,7 @@
 """What package managers downloaded: a later installation finds it, and fetches only what it lacks.
 
-Each place in HOME is an entry of its own. It is read from the layers as they were right after the
-installation, so that no build can write into it.
+Each place in HOME is a kept tree of its own. It is read from the layers as they were right after
+the installation, so that no build can write into it.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ SHARE: Final = 4
 
 
 def take(store: Store, deployment: Deployment, *, epoch: int, owner: Owner | None) -> list[Held]:
-    """The entries of every place that this deployment may read. Blocking."""
+    """The kept trees of every place that this deployment may read. Blocking."""
     found = (
         store.take(deployment, _name(epoch, place), owner=owner)
         for place in (*FACTS["verified"], *FACTS["believed"])

@@ -1,9 +1,9 @@
 """What is kept on the worker's disk: whole trees, each under a key, bounded, evicted by last use.
 
-An entry is a directory with `record.json` and `tree`. Whoever uses one holds a shared lock on it,
-whoever changes or removes one an exclusive lock. It appears by one rename, when all of it is on the
-disk; a directory whose name begins with a dot is on its way in or out, and is removed when nobody
-holds it.
+A kept tree is a directory with `record.json` and `tree`. Whoever uses one holds a shared lock on
+it, whoever changes or removes one an exclusive lock. It appears by one rename, when all of it is
+on the disk; a directory whose name begins with a dot is on its way in or out, and is removed when
+nobody holds it.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _TREE: Final = "tree"
 
 
 class Record(msgspec.Struct, frozen=True, kw_only=True):
-    """What is known of an entry. Times are seconds since the epoch."""
+    """What is known of a kept tree. Times are seconds since the epoch."""
 
     schema: int = SCHEMA
     deployment: str
@@ -47,7 +47,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
 
 @dataclass(slots=True)
 class Held:
-    """An entry in use: it stays as it is until `release`."""
+    """A kept tree in use: it stays as it is until `release`."""
 
     record: Record
     tree: Path
@@ -69,13 +69,13 @@ class Store:
 
     @property
     def most_bytes(self) -> int:
-        """What all entries together may take."""
+        """What all kept trees together may take."""
         return self._most
 
     def take(
         self, deployment: Deployment, name: str, *, owner: Owner | None, newest: float = 0.0
     ) -> Held | None:
-        """The entry `name` that this deployment may read, its own level's first; None without one.
+        """The kept tree `name` that this deployment may read, its own level's first; None for none.
 
         One made before `newest` does not count, nor one that another build user made and that is in
         use just now: a build can only write to what is its own.
@@ -132,33 +132,33 @@ class Store:
         return record
 
     def forget(self, deployment: Deployment, name: str) -> None:
-        """Removes the entry `name` of this deployment's own level, unless it is in use."""
+        """Removes the kept tree `name` of this deployment's own level, unless it is in use."""
         self._gone(self._level(deployment, trust_of(deployment)) / name)
 
     def newest(self, deployment: Deployment, kind: str) -> Record | None:
-        """The record of the newest entry of a kind that this deployment may read."""
+        """The record of the newest kept tree of a kind that this deployment may read."""
         found = [
             record
             for trust in readable(trust_of(deployment))
-            for place in _entries(self._level(deployment, trust))
+            for place in _trees(self._level(deployment, trust))
             if place.name.startswith(kind) and (record := _read(place)) is not None
         ]
         return max(found, key=lambda record: record.made_at, default=None)
 
     def make_room(self) -> None:
         """Removes what was not used for longest until the rest fits, and what nobody finished."""
-        entries = []
+        found = []
         total = 0
         for level in self._directory.glob("*/*/*"):
-            for place in _entries(level, hidden=True):
+            for place in _trees(level, hidden=True):
                 record = None if place.name.startswith(".") else _read(place)
                 if record is None:
                     self._gone(place)
                     continue
                 with contextlib.suppress(OSError):
-                    entries.append(((place / _RECORD).stat().st_mtime, record.bytes, place))
+                    found.append(((place / _RECORD).stat().st_mtime, record.bytes, place))
                     total += record.bytes
-        for _, size, place in sorted(entries):
+        for _, size, place in sorted(found):
             if total <= self._most:
                 return
             if self._gone(place):
@@ -167,14 +167,14 @@ class Store:
     def clear(self, deployment: Deployment) -> None:
         """Removes all that was kept for the deployment's project and is not in use."""
         for trust in Trust:
-            for place in _entries(self._level(deployment, trust)):
+            for place in _trees(self._level(deployment, trust)):
                 self._gone(place)
 
     def _level(self, deployment: Deployment, trust: Trust) -> Path:
         return self._directory / deployment.repository_key / deployment.project / trust.value
 
     def _gone(self, place: Path) -> bool:
-        """Removes an entry unless it is in use. Whether there is none now."""
+        """Removes a kept tree unless it is in use. Whether there is none now."""
         handle = _locked(place, fcntl.LOCK_EX | fcntl.LOCK_NB)
         if handle is None:
             return not place.exists()
@@ -191,7 +191,7 @@ class Store:
         return True
 
 
-def _entries(level: Path, *, hidden: bool = False) -> Iterator[Path]:
+def _trees(level: Path, *, hidden: bool = False) -> Iterator[Path]:
     with contextlib.suppress(OSError):
         for place in sorted(level.iterdir()):
             if hidden or not place.name.startswith("."):

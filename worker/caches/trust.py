@@ -17,7 +17,10 @@ class Trust(StrEnum):
 
 
 def trust_of(deployment: Deployment) -> Trust:
-    """The level of a deployment: what it keeps, it keeps there. Forks are not built at all."""
+    """The level of a deployment: what it keeps, it keeps there.
+
+    One that may be a fork's has none: it is given no store (`secrets.context_of` tells them).
+    """
     return Trust.PRODUCTION if deployment.production else Trust.PREVIEW
 
 

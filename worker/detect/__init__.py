@@ -152,9 +152,7 @@ def _with_node(source: Source, found: Mark, sitefile: Sitefile, plan: Plan) -> P
         run = f"{packages.name} run {found.script}" if found.script else ""
         own = f"{node.EXECUTE[packages.name]} {_argued(source, found)}" if fact.command else ""
         command = run or (fact.command if fact.language == "hugo" else own)
-    tool, notes, variables = node.version(
-        source, place, asked=asked.node, environment=asked.environment, old=fact.old
-    )
+    tool, notes, variables = node.version(source, place, sitefile, old=fact.old)
     extra = _tools(fact) if "bun" in fact.tools and packages.name != "bun" else ()
     if fact.language == "ruby":
         extra = _tools(fact)

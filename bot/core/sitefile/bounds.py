@@ -14,11 +14,12 @@ T = TypeVar("T")
 
 LIMIT: Final = 262_144
 """Bytes; a longer file is refused."""
+VARIABLE: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}")
+"""The name of a variable of a build, wherever it is said."""
 
 _DOTS: Final = 100
 _SOME_DOTS: Final = 16
 _LONG_LINES: Final = 50
-_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}")
 _PLACE: Final = re.compile(r"\$\.?(\S*)")
 
 
@@ -99,7 +100,7 @@ def environment(found: object, *, file: str, key: str) -> dict[str, str]:
         found = {name: as_text(value) for name, value in found.items()}
     variables = shaped(found, dict[str, str], file=file, under=key)
     for name in variables:
-        if not _NAME.fullmatch(name):
+        if not VARIABLE.fullmatch(name):
             raise invalid(file, f"has {short(name, 40)!r} in [{key}], which is no variable's name")
     refuse_nul(*variables.values(), file=file, key=key)
     return variables

@@ -6,7 +6,7 @@ import time
 from typing import Final
 
 from bot.core.sitefile.globs import matches
-from bot.core.sitefile.records import FILE, Sitefile
+from bot.core.sitefile.records import Sitefile
 
 _SKIP_WORDS: Final = ("[skip ci]", "[ci skip]", "[skip deploy]")
 
@@ -19,7 +19,7 @@ def skip_reason(message: str, branch: str, sitefile: Sitefile) -> str | None:
             return f"the commit's message says {words}"
     for pattern in sitefile.build.skip_branches:
         if matches(pattern, branch):
-            return f"{FILE} skips branches like {pattern}"
+            return f"{sitefile.file_of('skip_branches')} skips branches like {pattern}"
     return None
 
 

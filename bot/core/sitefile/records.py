@@ -83,8 +83,8 @@ class Sitefile(msgspec.Struct, frozen=True, kw_only=True):
     warnings: tuple[str, ...] = ()
     """One line for each key that is not understood, not served yet or passed over, likewise."""
     told_by: dict[str, str] = {}
-    """The file that each key of `build` and `site` came from."""
+    """Where each key of `build` and `site` came from: a file, or the project's settings."""
 
     def file_of(self, key: str) -> str:
-        """The file that says `key`; where none does, the one in which to say it."""
+        """Who says `key`: a file or the settings; where none does, the file in which to say it."""
         return self.told_by.get(key, FILE)
