@@ -196,7 +196,6 @@ _SAID: Final[Mapping[str, tuple[str, str]]] = {
     "Angular": ("angular.json", r'"outputPath"\s*:\s*(?:\{\s*"base"\s*:\s*)?"([^"]+)'),
     "Hugo": ("hugo.", r"(?im)^\s*publishDir\s*[=:]\s*['\"]?([\w./-]+)"),
     "Jekyll": ("_config.y", r"(?m)^destination:\s*['\"]?([\w./-]+)"),
-    "MkDocs": ("mkdocs.y", r"(?m)^\0"),
 }
 
 

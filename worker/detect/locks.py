@@ -21,7 +21,7 @@ ORDER: Final = (
     ("bun.lock", "bun"),
     ("bun.lockb", "bun"),
 )
-"""Lock files and whose they are; Vercel prefers them in this order, bun's first beside yarn's."""
+"""Lock files and whose they are, the preferred first; beside yarn's, bun's goes before."""
 
 
 def missing(place: Place, file: str) -> str:

@@ -1,4 +1,4 @@
-"""Hugo's version, Jekyll's gems, and what Read the Docs' file says of a site."""
+"""Hugo's version, and Jekyll's gems."""
 
 from __future__ import annotations
 

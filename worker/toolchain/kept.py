@@ -70,7 +70,7 @@ async def once(cache: Path, name: str) -> AsyncIterator[tuple[Path, bool]]:
         yield place, True
         return
     await asyncio.to_thread(cache.mkdir, parents=True, exist_ok=True)
-    handle = await asyncio.to_thread(_locked, cache / f".{name}.lock", fcntl.LOCK_EX)
+    handle = await asyncio.to_thread(locked, cache / f".{name}.lock", fcntl.LOCK_EX)
     part = cache / f".{name}.part"
     try:
         if place.is_dir():
@@ -93,7 +93,7 @@ def used(cache: Path, name: str) -> bool:
     if not place.is_dir():
         return False
     # What prunes holds this lock alone, and for no longer than it takes to look and to rename.
-    handle = _locked(cache / f".{name}.lock", fcntl.LOCK_SH)
+    handle = locked(cache / f".{name}.lock", fcntl.LOCK_SH)
     try:
         os.utime(place)
     except FileNotFoundError:
@@ -179,7 +179,8 @@ def _alone(path: Path) -> Iterator[bool]:
         os.close(handle)
 
 
-def _locked(path: Path, how: int) -> int:
+def locked(path: Path, how: int) -> int:
+    """A descriptor that holds the lock `how` (fcntl.LOCK_…) on a file until closed. Blocking."""
     handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     fcntl.flock(handle, how)
     return handle

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from bot.core.errors import BuildFailed, Errored
-from worker.toolchain.kept import identified, once
+from worker.toolchain.kept import identified, locked, once
 from worker.toolchain.records import Stock, Toolchain, kept_at
 from worker.toolchain.registry import call
 
@@ -92,7 +92,7 @@ async def _install(stock: Stock, name: str, command: Path) -> None:
             code="tool_missing",
         )
     await asyncio.to_thread(stock.cache.mkdir, parents=True, exist_ok=True)
-    handle = await asyncio.to_thread(_locked, stock.cache / ".debian.lock")
+    handle = await asyncio.to_thread(locked, stock.cache / ".debian.lock", fcntl.LOCK_EX)
     try:
         if _there(command):
             return
@@ -128,12 +128,6 @@ async def _no_services() -> AsyncIterator[None]:
 
 def _there(command: Path) -> bool:
     return os.access(command, os.X_OK)
-
-
-def _locked(path: Path) -> int:
-    handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    fcntl.flock(handle, fcntl.LOCK_EX)
-    return handle
 
 
 async def _version(stock: Stock, command: Path) -> str:
