@@ -11,7 +11,7 @@ from urllib.parse import quote
 
 import pytest
 
-from worker.caches.keeping import Copy, Unfit, within
+from worker.caches.keeping import Copy, Unfit, survey, within
 from worker.caches.keys import FACTS
 
 SECRET = "hunter2/öffne+dich"
@@ -83,3 +83,15 @@ def test_downloads_that_are_kept_are_no_part_of_the_packages() -> None:
     # What is installed may refer to nothing in them: it would be gone when they are.
     for place in (*FACTS["verified"], *FACTS["believed"]):
         assert any(f"{place}/".startswith(f"{each}/") for each in FACTS["downloads"])
+
+
+def test_the_way_to_packages_is_a_part_of_them_and_what_lies_beside_is_not(tmp_path: Path) -> None:
+    layer, bottom = tmp_path / "layer", tmp_path / "bottom"
+    for path in (".yarn/install-state.gz", "apps/web/node_modules/a/b", ".yarn/odd", "made.txt"):
+        file = layer / "source" / path
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(path)
+    (bottom / "source/apps/web").mkdir(parents=True)
+    found = survey(layer, bottom, check=never)
+    assert sorted(found.strange) == ["source/.yarn/odd", "source/made.txt"]
+    assert {"source/.yarn", "source/.yarn/install-state.gz"} <= set(found.paths)

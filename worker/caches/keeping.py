@@ -49,7 +49,10 @@ def survey(layer: Path, bottom: Path, *, check: Callable[[], None]) -> Found:
             if not any(_under(path, f"home/{each}") for each in FACTS["downloads"]):
                 found.paths.append(path)
         elif parts[0] == "source":
-            if _is_package(parts) or (stat.S_ISDIR(status.st_mode) and _plain_below(bottom, path)):
+            on_the_way = stat.S_ISDIR(status.st_mode) and (
+                _leads_to_package(parts) or _plain_below(bottom, path)
+            )
+            if on_the_way or _is_package(parts):
                 found.paths.append(path)
             elif _only_mode(layer / path, bottom / path, status):
                 found.modes[path] = status.st_mode & 0o777
@@ -63,6 +66,12 @@ def _is_package(parts: Sequence[str]) -> bool:
         return True
     path = "/" + "/".join(parts[1:]) + "/"
     return any(f"/{each}/" in path for each in FACTS["written_at"])
+
+
+def _leads_to_package(parts: Sequence[str]) -> bool:
+    """Whether a directory may be there only for what an installation writes below it."""
+    ends = ("/".join(parts[begin:]) + "/" for begin in range(1, len(parts)))
+    return any(each.startswith(end) for end in ends for each in FACTS["written_at"])
 
 
 def _under(path: str, above: str) -> bool:
